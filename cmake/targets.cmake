@@ -1,0 +1,27 @@
+# The one table of instruction-set targets: name and compile flags. src/base/targets.inc lists the same names in the order
+# of preference; a file src/kernels/<family>/<target>.cc is compiled with that target's flags and in namespace lowp::<target>.
+set(LOWP_X86_BASE -mavx2 -mfma -mf16c -mbmi -mbmi2)
+set(LOWP_X86_512 ${LOWP_X86_BASE} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512)
+
+set(LOWP_TARGETS scalar emu512 avx2 avx2_vnni avx512 avx512_vnni avx512_bf16)
+set(LOWP_FLAGS_scalar "")
+set(LOWP_FLAGS_emu512 "")
+set(LOWP_FLAGS_avx2 ${LOWP_X86_BASE})
+set(LOWP_FLAGS_avx2_vnni ${LOWP_X86_BASE} -mavxvnni)
+set(LOWP_FLAGS_avx512 ${LOWP_X86_512})
+set(LOWP_FLAGS_avx512_vnni ${LOWP_X86_512} -mavx512vnni)
+set(LOWP_FLAGS_avx512_bf16 ${LOWP_X86_512} -mavx512vnni -mavx512bf16)
+
+# Kernel translation units: no exceptions, nothing exported but their table, no LTO, -O3 because they are all inner loops.
+set(LOWP_KERNEL_FLAGS -O3 -fno-exceptions -fno-rtti -fno-threadsafe-statics -ffp-contract=off -fno-math-errno -fno-trapping-math
+    -fvisibility=hidden -fno-lto)
+
+# lowp_kernel_sources(target): sets the flags of every <target>.cc under src/kernels.
+function(lowp_set_kernel_flags)
+  foreach(target ${LOWP_TARGETS})
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/*/${target}.cc)
+    foreach(source ${sources})
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS ${LOWP_KERNEL_FLAGS} ${LOWP_FLAGS_${target}} -DLOWP_TARGET=${target})
+    endforeach()
+  endforeach()
+endfunction()
