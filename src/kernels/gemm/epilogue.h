@@ -1,0 +1,65 @@
+// What happens to an accumulator before it is stored: shared by gemm, conv and depthwise.
+//
+// Float kinds (acc is f32):   y = act((acc + bias[n]) + r)
+// INT8 (acc is s32):          y = act(f32(acc + bias_s32[n]) * scale[n]  (+)  r)
+//
+// where r is the residual, left out when there is none:
+//   f32:    r = residual[m, n]
+//   bf16:   r = f32(residual[m, n])
+//   u8, s8: r = f32(residual[m, n] - residual_zero) * residual_scale
+// An f32 or bf16 residual is added (one rounding); a u8 or s8 one is y = fma(f32(q - zero), residual_scale, y). No
+// other multiply-add is fused. f32(s32) rounds to nearest even; acc + bias_s32 must not leave s32 (K <= kMaxInt8K keeps
+// acc in).
+//
+// Stores: f32 as is; bf16 rounds to nearest even; u8 and s8 (qmin, qmax their range):
+//   q = s32(rne(clamp(y * out_inv_scale, qmin - out_zero, qmax - out_zero))) + out_zero
+// out_inv_scale is 1 / scale, rounded once by the caller: a multiplication, where ONNX's QuantizeLinear divides; the
+// two differ only where y / scale lies within an ulp of a tie. NaN gives qmin.
+//
+// Activations, in f32: relu(x) = 0 > x ? 0 : x;  clip(x) = min(hi, max(lo, x)) with NaN kept;
+// leaky_relu = x < 0 ? alpha * x : x;  hard_swish = x * (clamp(x + 3, 0, 6) * (1/6));  silu = x * sigmoid(x);
+// gelu = 0.5 x (1 + erf(x / sqrt 2));  gelu_tanh = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+// exp, erf, tanh and sigmoid are those of src/simd, so fused and separate activations have the same bits.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace lowp::kernels {
+
+enum class Activation : uint8_t {
+  kNone,
+  kRelu,
+  kClip,  // lo, hi
+  kGelu,  // erf
+  kGeluTanh,
+  kSigmoid,
+  kTanh,
+  kSilu,
+  kHardSwish,
+  kLeakyRelu,  // alpha
+};
+
+struct Epilogue {
+  const float* bias = nullptr;  // float kinds, [N]; may be null
+  const int32_t* bias_s32 =
+      nullptr;                   // INT8, [N], zero-point correction included (fold_zero_point in pack.h); may be null
+  const float* scale = nullptr;  // INT8, [N], activation scale * weight scale[n]; required there
+
+  const void* residual = nullptr;  // [M, N], same row order as the output; may be null; may be the output itself (f32)
+  DType residual_dtype = DType::kF32;
+  int64_t residual_ld = 0;  // elements between rows
+  float residual_scale = 1.0f;
+  int32_t residual_zero = 0;
+
+  Activation activation = Activation::kNone;
+  float lo = 0.0f, hi = 0.0f;
+  float alpha = 0.0f;
+
+  DType out = DType::kF32;  // kF32, kBF16, kU8, kI8
+  float out_inv_scale = 1.0f;
+  int32_t out_zero = 0;
+};
+
+}  // namespace lowp::kernels

@@ -1,0 +1,62 @@
+// C[M, N] = epilogue(A[M, K] x B[K, N]), B packed once into panels (pack.h), epilogue.h the formula after the sum.
+//
+// Numbers (docs/numerics.md). Float: s = 0; for each block of 256 k in order { p = 0; for k in order p = fma(A[m,k],
+// B[k,n], p); s = s + p }, the first block's p being s itself. bf16 x bf16 on targets with vdpbf16ps (and emu512): the
+// same with one vdpbf16ps a pair of k. INT8: exact s32. Tiles, threads and targets never change a bit.
+//
+// Which A goes with which B:
+//   B f32:  A f32
+//   B bf16: A f32 or bf16. Targets with vdpbf16ps round A to bf16; others expand B (and A) to f32.
+//   B f16:  A f32, f16; expanded to f32 everywhere
+//   B s8:   A u8, or s8 (read as u8 by xor 0x80; fold_zero_point accounts for it)
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/dtype.h"
+#include "kernels/gemm/epilogue.h"
+#include "kernels/gemm/pack.h"
+
+namespace lowp::kernels {
+
+struct GemmArgs {
+  int64_t m = 0, n = 0, k = 0;
+  DType a_dtype = DType::kF32;
+  WeightKind b_kind = WeightKind::kF32;
+  Int8Class int8_class = Int8Class::kExact8;  // kS8 only
+
+  const void* a = nullptr;  // [M, K]; nothing beyond each row's K elements is read
+  int64_t lda = 0;          // elements
+  const void* b = nullptr;  // packed, 64-byte aligned
+  void* c = nullptr;        // [M, N] of epilogue.out
+  int64_t ldc = 0;          // elements
+  Epilogue epilogue;
+};
+
+// Bytes of scratch that gemm() wants; depends on shapes and types only, not on pointers. 64-byte aligned scratch.
+size_t gemm_scratch(const GemmArgs& args, int threads);
+void gemm(const GemmArgs& args, void* scratch, int threads);
+// Whether the a_dtype and b_kind go together.
+bool gemm_supported(DType a_dtype, WeightKind b_kind);
+
+// Both operands dynamic, f32: C[i] = epilogue(A[i] x B[i]) for each batch item i. B is [K, N] with any strides, so both
+// plain and transposed. Offsets of the items are given by strides (0 broadcasts) for up to three batch dimensions.
+struct MatmulArgs {
+  int64_t m = 0, n = 0, k = 0;
+  int64_t batch[3] = {1, 1, 1};
+  const float* a = nullptr;
+  int64_t a_batch[3] = {0, 0, 0};  // elements between items
+  int64_t lda = 0;                 // rows; columns are contiguous
+  const float* b = nullptr;
+  int64_t b_batch[3] = {0, 0, 0};
+  int64_t b_row = 0, b_col = 0;  // elements between consecutive k, consecutive n; one of them is 1 for speed
+  void* c = nullptr;
+  int64_t c_batch[3] = {0, 0, 0};  // also those of the residual
+  int64_t ldc = 0;
+  Epilogue epilogue;  // bias [N] is shared by all items
+};
+size_t matmul_scratch(const MatmulArgs& args, int threads);
+void matmul(const MatmulArgs& args, void* scratch, int threads);
+
+}  // namespace lowp::kernels

@@ -1,0 +1,87 @@
+// The one packed weight order that all targets read and that engine files store.
+//
+// B[K, N] is cut into panels of 16 columns. Within a panel, k advances in groups of kg rows; a group holds, for each of
+// the 16 columns, kg consecutive k:
+//   byte offset of B[k, n] = esize * ((n / 16) * round_up(K, kg) * 16  +  (k / kg) * kg * 16  +  (n % 16) * kg  +  k %
+//   kg)
+// kg is 1 for f32 (K1N16), 2 for bf16 and f16 (K2N16), 4 for s8 (K4N16). Columns and rows beyond N and K are zeros.
+// Packed weights start at a multiple of 64 bytes.
+//
+// Convolution weights are one such matrix a group, one after another: K = (kh, kw, c) flattened with c < C/groups
+// fastest, N = output channels of the group.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace lowp::kernels {
+
+inline constexpr int64_t kPanel = 16;        // columns of a panel
+inline constexpr int64_t kMaxInt8K = 65536;  // 65536 * 255 * 128 still fits s32
+inline constexpr size_t kPackedAlign = 64;
+
+// How weights are stored when packed.
+enum class WeightKind : uint8_t { kF32, kBF16, kF16, kS8 };
+int64_t pack_group(WeightKind kind);   // kg
+size_t weight_bytes(WeightKind kind);  // esize
+
+size_t packed_bytes(WeightKind kind, int64_t k, int64_t n);
+
+// src is [K, N] with ld elements between rows, or [N, K] when transposed. Source elements are those of the kind (float,
+// bf16 bits, f16 bits, s8), or f32 for the *_from_f32 functions, which round to nearest even.
+void pack_f32(const float* src, int64_t ld, bool transposed, int64_t k, int64_t n, float* dst);
+void pack_16(const uint16_t* src, int64_t ld, bool transposed, int64_t k, int64_t n,
+             uint16_t* dst);  // bf16 or f16 bits
+void pack_s8(const int8_t* src, int64_t ld, bool transposed, int64_t k, int64_t n, int8_t* dst);
+void pack_bf16_from_f32(const float* src, int64_t ld, bool transposed, int64_t k, int64_t n, uint16_t* dst);
+void pack_f16_from_f32(const float* src, int64_t ld, bool transposed, int64_t k, int64_t n, uint16_t* dst);
+
+// Convolution: src is O x I/groups x KH x KW, contiguous.
+size_t packed_conv_bytes(WeightKind kind, int64_t out_c, int64_t in_c_per_group, int64_t kh, int64_t kw,
+                         int64_t groups);
+// src has elements of `src_dtype`: f32 for any float kind, or the kind's own (bf16, f16, s8).
+void pack_conv(WeightKind kind, DType src_dtype, const void* src, int64_t out_c, int64_t in_c_per_group, int64_t kh,
+               int64_t kw, int64_t groups, void* dst);
+// As pack_conv for [K, N] / [N, K], by kind.
+void pack(WeightKind kind, DType src_dtype, const void* src, int64_t ld, bool transposed, int64_t k, int64_t n,
+          void* dst);
+
+// Depthwise: src is C x 1 x KH x KW, dst is [KH * KW][round_up(C, 16)], f32 or s8, channels beyond C zero.
+size_t packed_depthwise_bytes(DType dtype, int64_t c, int64_t kh, int64_t kw);  // kF32 or kI8
+void pack_depthwise(DType dtype, const void* src, int64_t c, int64_t kh, int64_t kw, void* dst);
+
+// Sum over k of each column, from weights as the model has them: s8 [K, N] or [N, K]; for O x I x KH x KW pass
+// transposed = true, k = I*KH*KW, n = O, ld = k.
+void column_sums(const int8_t* src, int64_t ld, bool transposed, int64_t k, int64_t n, int32_t* sums);
+
+// bias_s32[n] = bias[n] - zero * sums[n], zero being a_zero for u8 activations and a_zero + 128 for s8 ones, which the
+// kernels read as u8 (xor 0x80). bias may be null. The result is Epilogue::bias_s32 of gemm, conv and depthwise.
+void fold_zero_point(const int32_t* bias, const int32_t* sums, int64_t n, DType a_dtype, int32_t a_zero,
+                     int32_t* bias_s32);
+
+// How an INT8 layer computes on instruction sets without VNNI; results are the same exact s32 everywhere.
+enum class Int8Class : uint8_t {
+  kExact8,  // activations 0..255: operands widened to 16 bit
+  kA7Quad,  // activations 0..127 and weights for which quad_safe holds: two maddubs added in 16 bit
+};
+
+// Whether no 16-bit lane can overflow with activations 0..127. Four weights of a column meet in one lane: for j = 0, 8,
+// 16, ... below K, rows {j, j+1, j+4, j+5} and rows {j+2, j+3, j+6, j+7} (rows beyond K count as zero). Safe: in each
+// four the positive weights add up to at most 258 and the negative ones to at least -258 (127 * 258 = 32766). k counts
+// along the flattened (kh, kw, c) order for convolution. src as for column_sums.
+bool quad_safe(const int8_t* src, int64_t ld, bool transposed, int64_t k, int64_t n);
+// The same for O x I/groups x KH x KW convolution weights, whose packed order is not their own.
+bool quad_safe_conv(const int8_t* src, int64_t out_c, int64_t in_c_per_group, int64_t kh, int64_t kw);
+// The four rows k of the lane that row k belongs to.
+inline constexpr int kQuadLimit = 258;
+inline void quad_rows(int64_t k, int64_t rows[4]) {
+  int64_t base = k / 8 * 8 + (k % 4 / 2) * 2;
+  rows[0] = base;
+  rows[1] = base + 1;
+  rows[2] = base + 4;
+  rows[3] = base + 5;
+}
+
+}  // namespace lowp::kernels
