@@ -17,22 +17,22 @@ void remove_one_use(Value* value, Node* node) {
 
 }  // namespace
 
-std::string Graph::unique_name(std::string_view base) {
-  auto it = names_.find(base);
-  if (it == names_.end()) {
-    names_.emplace(std::string(base), 1);
+std::string Graph::unique_name(Names& names, std::string_view base) {
+  auto it = names.find(base);
+  if (it == names.end()) {
+    names.emplace(std::string(base), 1);
     return std::string(base);
   }
   for (;;) {
     std::string name = fmt::format("{}.{}", base, it->second++);
-    if (names_.emplace(name, 1).second) return name;
+    if (names.emplace(name, 1).second) return name;
   }
 }
 
 Value* Graph::new_value(std::string name) {
   auto value = std::make_unique<Value>();
   value->id = next_id_++;
-  value->name = unique_name(name.empty() ? "v" : name);
+  value->name = unique_value_name(name.empty() ? "v" : name);
   values_.push_back(std::move(value));
   return values_.back().get();
 }
@@ -65,7 +65,7 @@ Node* Graph::add_node(const OpDef* op, Attrs attrs, std::vector<Value*> inputs, 
   Node* n = node.get();
   n->id = next_id_++;
   n->op = op;
-  n->name = unique_name(name.empty() ? "n" : name);
+  n->name = unique_name(node_names_, name.empty() ? "n" : name);
   n->attrs = std::move(attrs);
   n->inputs = std::move(inputs);
   for (Value* v : n->inputs) {
@@ -222,7 +222,8 @@ std::unique_ptr<Graph> Graph::clone() const {
   auto copy = std::make_unique<Graph>();
   copy->name = name;
   copy->metadata = metadata;
-  copy->names_ = names_;
+  copy->value_names_ = value_names_;
+  copy->node_names_ = node_names_;
   copy->next_id_ = next_id_;
   std::unordered_map<const Value*, Value*> values;
   std::unordered_map<const Node*, Node*> nodes;

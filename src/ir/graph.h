@@ -115,10 +115,13 @@ class Graph {
   Status sort();
 
   std::unique_ptr<Graph> clone() const;
-  // A name that no value or node has, made from `base`.
-  std::string unique_name(std::string_view base);
+  // A name that no value has, made from `base`; it is taken from then on.
+  std::string unique_value_name(std::string_view base) { return unique_name(value_names_, base); }
+  int next_id() const { return next_id_; }  // above every value's and node's id
 
  private:
+  using Names = std::map<std::string, int, std::less<>>;
+  static std::string unique_name(Names& names, std::string_view base);
   Value* new_value(std::string name);
 
   std::vector<std::unique_ptr<Value>> values_;
@@ -126,7 +129,8 @@ class Graph {
   std::vector<Value*> inputs_;
   std::vector<Output> outputs_;
   std::vector<State> states_;
-  std::map<std::string, int, std::less<>> names_;
+  Names value_names_;
+  Names node_names_;
   int next_id_ = 0;
 };
 

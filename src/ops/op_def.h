@@ -292,6 +292,9 @@ struct OpDef {
   std::vector<Sample> (*samples)() = nullptr;
 };
 
+// A rank-0 tensor of the dtype.
+Tensor scalar_tensor(DType dtype, double value);
+
 // Null where there is no such op.
 const OpDef* find_op(std::string_view name, std::string_view domain = kOnnxDomain);
 // find_op, throwing InternalError: for names that lowp itself writes.
