@@ -14,7 +14,9 @@ set(LOWP_FLAGS_avx512_bf16 ${LOWP_X86_512} -mavx512vnni -mavx512bf16)
 
 # Kernel translation units: no exceptions, nothing exported but their table, no LTO, -O3 because they are all inner loops.
 set(LOWP_KERNEL_FLAGS -O3 -fno-exceptions -fno-rtti -fno-threadsafe-statics -ffp-contract=off -fno-math-errno -fno-trapping-math
-    -fvisibility=hidden -fno-lto)
+    -fvisibility=hidden -fno-lto
+    # gcc 12 warns inside its own AVX-512 headers (bug 105593); a vector header has more functions than one file uses.
+    -Wno-uninitialized -Wno-maybe-uninitialized -Wno-unused-function)
 
 # lowp_kernel_sources(target): sets the flags of every <target>.cc under src/kernels.
 function(lowp_set_kernel_flags)

@@ -1,0 +1,141 @@
+// Elementary functions over F32 (simd/vec.h): the same bits on every target, because each is a fixed sequence of
+// exactly rounded operations. Polynomials are minimax fits of our own (Remez); errors below are against exact values,
+// in units in the last place of the result, and are checked by math_test.cc over random and edge values.
+//
+//   exp                1.1 ulp, overflow to infinity and gradual underflow included
+//   expm1_nonpositive  1 ulp for x <= 0; x > 0 is taken as 0
+//   log                0.8 ulp; log(0) = -inf, log(x < 0) = NaN; subnormals included
+//   log1p_unit         1.3 ulp for 0 <= y <= 1
+//   erf 1.3 ulp        tanh 1.4 ulp        sigmoid 2.3 ulp down to subnormals
+//   gelu, gelu_tanh, silu, softplus, mish, ...: the formula beside each; rounding of each step applies.
+#pragma once
+
+#include "simd/vec.h"
+
+namespace lowp::LOWP_TARGET {
+namespace {
+
+// c0 + x * (c1 + x * (...)), by fma from the highest coefficient down.
+template <typename... Rest>
+inline F32 poly(F32 x, float c0, Rest... rest) {
+  if constexpr (sizeof...(rest) == 0) {
+    return set(c0);
+  } else {
+    return fma(poly(x, rest...), x, set(c0));
+  }
+}
+
+// x = n * ln2 + r with |r| <= ln2 / 2 (a little more by rounding). The high part of ln2 has 15 bits, so n * high is
+// exact.
+inline F32 reduce_ln2(F32 x, F32* n) {
+  *n = round_even(x * set(0x1.715476p+0f));
+  F32 r = fnma(*n, set(0x1.62e4p-1f), x);
+  return fnma(*n, set(0x1.7f7d1cp-20f), r);
+}
+// exp(r) - 1 on the reduced range.
+inline F32 expm1_reduced(F32 r) {
+  F32 q = poly(r, 0x1.fffffcp-2f, 0x1.555490p-3f, 0x1.5558f4p-5f, 0x1.123a6cp-7f, 0x1.6a2352p-10f);
+  return fma(q, r * r, r);
+}
+
+inline F32 exp(F32 x) {
+  // Beyond these bounds the result is 0 or infinity anyhow. NaN is the second operand and passes.
+  x = max(set(-104.0f), min(set(89.0f), x));
+  F32 n;
+  F32 r = reduce_ln2(x, &n);
+  return scale_by_power(set(1.0f) + expm1_reduced(r), n);
+}
+
+inline F32 expm1_nonpositive(F32 x) {
+  x = max(set(-30.0f), min(zero(), x));
+  F32 n;
+  F32 r = reduce_ln2(x, &n);
+  F32 s = scale_by_power(set(1.0f), n);
+  return fma(s, expm1_reduced(r), s - set(1.0f));
+}
+
+inline F32 log(F32 x) {
+  // Subnormals are scaled into the normal range first.
+  Mask small = x < set(0x1p-126f);
+  F32 scaled = select(small, x * set(0x1p23f), x);
+  I32 bits = bitcast_int(scaled);
+  // The exponent is chosen so that the mantissa m lies in [sqrt(1/2), sqrt(2)).
+  I32 shifted = bits - set_int(0x3f3504f3);
+  F32 e = to_float(shift_right<23>(shifted)) - select(small, set(23.0f), zero());
+  F32 f = bitcast_float((shifted & set_int(0x7fffff)) + set_int(0x3f3504f3)) - set(1.0f);
+  F32 p = poly(f, 0x1.555546p-2f, -0x1.ffffeep-3f, 0x1.99a546p-3f, -0x1.5562dep-3f, 0x1.2332a6p-3f, -0x1.fb43c8p-4f,
+               0x1.e652d0p-4f, -0x1.e2e698p-4f, 0x1.1b39b4p-4f);
+  // log(1 + f) = f - f^2 / 2 + f^3 p, smallest terms first.
+  F32 f2 = f * f;
+  F32 y = fma(p * f, f2, e * set(0x1.7f7d1cp-20f));
+  y = fnma(set(0.5f), f2, y);
+  y = fma(e, set(0x1.62e4p-1f), f + y);
+  F32 infinity = set(__builtin_inff());
+  y = select(x == infinity, infinity, y);
+  y = select(x == zero(), neg(infinity), y);
+  return select((x < zero()) | is_nan(x), set(__builtin_nanf("")), y);
+}
+
+// log(1 + y) for 0 <= y <= 1: the part of y that 1 + y rounds away is added back to first order.
+inline F32 log1p_unit(F32 y) {
+  F32 u = set(1.0f) + y;
+  F32 lost = y - (u - set(1.0f));
+  return log(u) + lost / u;
+}
+
+inline F32 erf(F32 x) {
+  F32 a = abs(x);
+  // Below 1: x + x * p(x^2). From 1: 1 - exp(q(|x|)), q fitted to log(erfc); from 4 on that is 1.
+  F32 small = fma(poly(x * x, 0x1.06eba8p-3f, -0x1.81273ep-2f, 0x1.ce2d20p-4f, -0x1.b7fbb4p-6f, 0x1.5419f6p-8f,
+                       -0x1.a485ecp-11f, 0x1.4ae4d2p-14f),
+                  x, x);
+  F32 b = min(set(4.0f), a);
+  F32 q = poly(b, 0x1.8b3f28p-13f, -0x1.212c2cp+0f, -0x1.4434f0p-1f, -0x1.bc18d0p-4f, 0x1.9d0bd6p-6f, -0x1.1398fap-8f,
+               0x1.ceeaeep-12f, -0x1.6c0690p-16f);
+  F32 n;
+  F32 r = reduce_ln2(q, &n);
+  F32 large = set(1.0f) - scale_by_power(set(1.0f) + expm1_reduced(r), n);
+  return select(a < set(1.0f), small, copysign(large, x));
+}
+
+inline F32 tanh(F32 x) {
+  F32 a = abs(x);
+  F32 z = x * x;
+  F32 small = fma(z * poly(z, -0x1.555534p-2f, 0x1.110768p-3f, -0x1.b84448p-5f, 0x1.5256d8p-6f, -0x1.76ac1ap-8f), x, x);
+  // From 0.625: 1 - 2 / (exp(2|x|) + 1); from 10 on that is 1.
+  F32 e = exp(min(set(20.0f), a + a));
+  F32 large = set(1.0f) - set(2.0f) / (e + set(1.0f));
+  return select(a < set(0.625f), small, copysign(large, x));
+}
+
+// 1 / (1 + exp(-x)), through exp(-|x|) so that neither side overflows.
+inline F32 sigmoid(F32 x) {
+  F32 e = exp(neg(abs(x)));
+  return select(x < zero(), e, set(1.0f)) / (set(1.0f) + e);
+}
+
+// x * 0.5 * (1 + erf(x / sqrt(2)))
+inline F32 gelu(F32 x) { return (x * set(0.5f)) * (set(1.0f) + erf(x * set(0x1.6a09e6p-1f))); }
+// x * 0.5 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3)))
+inline F32 gelu_tanh(F32 x) {
+  F32 inner = fma(set(0.044715f) * x, x * x, x);
+  return (x * set(0.5f)) * (set(1.0f) + tanh(set(0x1.988454p-1f) * inner));
+}
+inline F32 silu(F32 x) { return x * sigmoid(x); }
+// max(0, min(1, alpha * x + beta))
+inline F32 hard_sigmoid(F32 x, float alpha, float beta) {
+  return max(zero(), min(set(1.0f), fma(set(alpha), x, set(beta))));
+}
+// x * hard_sigmoid(x, 1/6, 1/2)
+inline F32 hard_swish(F32 x) { return x * hard_sigmoid(x, 0x1.555556p-3f, 0.5f); }
+// log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))
+inline F32 softplus(F32 x) { return max(zero(), x) + log1p_unit(exp(neg(abs(x)))); }
+// x * tanh(softplus(x)) = x * w / (w + 2) with w = e^2 + 2 e, e = exp(x); the quotient is 1 from x = 20 on.
+inline F32 mish(F32 x) {
+  F32 e = exp(min(set(20.0f), x));
+  F32 w = e * (e + set(2.0f));
+  return x * (w / (w + set(2.0f)));
+}
+
+}  // namespace
+}  // namespace lowp::LOWP_TARGET
