@@ -1,5 +1,5 @@
-// BFloat16 (E8M7) and Float16 (E5M10) as storage types with exact conversions: round to nearest, ties to even; NaN stays
-// NaN; Float16 overflows to infinity. Arithmetic is done in float.
+// BFloat16 (E8M7) and Float16 (E5M10) as storage types with exact conversions: round to nearest, ties to even; NaN
+// stays NaN; Float16 overflows to infinity. Arithmetic is done in float.
 #pragma once
 
 #include <bit>

@@ -1,8 +1,8 @@
 // Errors that are expected: a bad model, shape, file or argument.
 //
-// Functions that can fail in an expected way return Status or Result<T>. A Status has a stable code, a message that gives
-// both values, and where they apply the node it concerns and what the user can do about it. Broken invariants throw
-// InternalError, which is caught at the borders (C API, command, Python).
+// Functions that can fail in an expected way return Status or Result<T>. A Status has a stable code, a message that
+// gives both values, and where they apply the node it concerns and what the user can do about it. Broken invariants
+// throw InternalError, which is caught at the borders (C API, command, Python).
 #pragma once
 
 #include <fmt/format.h>
@@ -99,16 +99,16 @@ class InternalError : public std::logic_error {
 
 }  // namespace lowp
 
-#define LOWP_CHECK(condition)                                      \
-  do {                                                             \
+#define LOWP_CHECK(condition)                                                 \
+  do {                                                                        \
     if (!(condition)) ::lowp::throw_internal(#condition, __FILE__, __LINE__); \
   } while (false)
 
 // Returns the error of a Status expression from a function that returns Status or Result.
-#define LOWP_TRY(expression)                                             \
-  do {                                                                   \
+#define LOWP_TRY(expression)                                               \
+  do {                                                                     \
     if (::lowp::Status lowp_status_ = (expression); !lowp_status_.is_ok()) \
-      return ::lowp::detail::Propagate{std::move(lowp_status_)};         \
+      return ::lowp::detail::Propagate{std::move(lowp_status_)};           \
   } while (false)
 
 #define LOWP_CONCAT_(a, b) a##b
@@ -116,9 +116,9 @@ class InternalError : public std::logic_error {
 
 // LOWP_ASSIGN(auto x, f()): x = value of the Result f(), or returns its error.
 #define LOWP_ASSIGN(declaration, expression) LOWP_ASSIGN_(LOWP_CONCAT(lowp_result_, __LINE__), declaration, expression)
-#define LOWP_ASSIGN_(result, declaration, expression)                             \
-  auto result = (expression);                                                     \
-  if (!result) return ::lowp::detail::Propagate{std::move(result.error())};       \
+#define LOWP_ASSIGN_(result, declaration, expression)                       \
+  auto result = (expression);                                               \
+  if (!result) return ::lowp::detail::Propagate{std::move(result.error())}; \
   declaration = std::move(*result)
 
 namespace lowp::detail {

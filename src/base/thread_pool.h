@@ -15,15 +15,17 @@ class ThreadPool {
   static ThreadPool& global();
 
   using Task = void (*)(void* context, int64_t index);
-  // Calls task(context, i) once for each i in [0, count), in any order, on at most `threads` threads, the caller being one
-  // of them; returns when all are done. Which thread runs which index never influences results. Tasks do not throw. A
-  // region started inside a task runs serially. Callers on several threads may use the pool at once: a caller that finds
-  // the workers taken does its work alone. Workers run with round-to-nearest and without flush-to-zero.
+  // Calls task(context, i) once for each i in [0, count), in any order, on at most `threads` threads, the caller being
+  // one of them; returns when all are done. Which thread runs which index never influences results. Tasks do not throw.
+  // A region started inside a task runs serially. Callers on several threads may use the pool at once: a caller that
+  // finds the workers taken does its work alone. Every thread runs with FpMode's floating-point mode. A task must not
+  // fork.
   void run(int threads, int64_t count, Task task, void* context);
 
  private:
   ThreadPool();
-  ~ThreadPool();
+  ~ThreadPool() =
+      delete;  // lives as long as the process: other static objects may still use it while they are destroyed
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
   struct Impl;
