@@ -126,8 +126,8 @@ inline F32 silu(F32 x) { return x * sigmoid(x); }
 inline F32 hard_sigmoid(F32 x, float alpha, float beta) {
   return max(zero(), min(set(1.0f), fma(set(alpha), x, set(beta))));
 }
-// x * hard_sigmoid(x, 1/6, 1/2)
-inline F32 hard_swish(F32 x) { return x * hard_sigmoid(x, 0x1.555556p-3f, 0.5f); }
+// x * (clamp(x + 3, 0, 6) * (1/6))
+inline F32 hard_swish(F32 x) { return x * (max(zero(), min(set(6.0f), x + set(3.0f))) * set(0x1.555556p-3f)); }
 // log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))
 inline F32 softplus(F32 x) { return max(zero(), x) + log1p_unit(exp(neg(abs(x)))); }
 // x * tanh(softplus(x)) = x * w / (w + 2) with w = e^2 + 2 e, e = exp(x); the quotient is 1 from x = 20 on.

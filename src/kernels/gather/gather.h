@@ -1,0 +1,37 @@
+// Rows by index: Gather along an axis, and embeddings.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace lowp::kernels {
+
+// Position of the first index outside [-limit, limit), or -1 where all are inside. indices is int32 or int64 by dtype
+// (kI32, kI64). Call before gather, which does not check.
+int64_t find_bad_index(const void* indices, DType index_dtype, int64_t count, int64_t limit);
+
+// y[o, k, :] = x[o, indices[k], :]: x is [outer, limit, row], y is [outer, count, row], a row is row_bytes long.
+// A negative index counts from the end.
+struct GatherArgs {
+  int64_t outer = 1, limit = 0, count = 0;
+  int64_t row_bytes = 0;
+  const void* x = nullptr;
+  const void* indices = nullptr;
+  DType index_dtype = DType::kI64;
+  void* y = nullptr;
+};
+void gather(const GatherArgs& args, int threads);
+
+// Embedding from INT8 rows with a scale each: y[k, i] = f32(x[indices[k], i]) * scale[indices[k]].
+struct GatherS8Args {
+  int64_t limit = 0, count = 0, n = 0;
+  const int8_t* x = nullptr;     // [limit, n]
+  const float* scale = nullptr;  // [limit]
+  const void* indices = nullptr;
+  DType index_dtype = DType::kI64;
+  float* y = nullptr;  // [count, n]
+};
+void gather_s8_f32(const GatherS8Args& args, int threads);
+
+}  // namespace lowp::kernels

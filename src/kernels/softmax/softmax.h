@@ -1,0 +1,28 @@
+// Softmax and log-softmax over rows of f32.
+//
+//   v[i] = x[i] + mask[i]             (x[i] without a mask)
+//   m = max v[i]                      (NaN if any is)
+//   e[i] = exp(v[i] - m),  s = sum e[i] in 16 virtual lanes (docs/numerics.md)
+//   softmax: y[i] = e[i] * (1 / s)    log-softmax: y[i] = (v[i] - m) - log(s)
+// A row of -inf only gives NaN, as the formula says.
+#pragma once
+
+#include <cstdint>
+
+namespace lowp::kernels {
+
+struct SoftmaxArgs {
+  int64_t rows = 0, n = 0;
+  bool log = false;
+  const float* x = nullptr;  // [rows, n], rows x_stride apart
+  int64_t x_stride = 0;
+  float* y = nullptr;  // may be x
+  int64_t y_stride = 0;
+  const float* mask = nullptr;  // additive, or null; row r reads mask + (r / mask_repeat) % mask_rows * n
+  int64_t mask_rows = 1;
+  int64_t mask_repeat = 1;
+};
+
+void softmax_f32(const SoftmaxArgs& args, int threads);
+
+}  // namespace lowp::kernels
