@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# All checks: set-up, format, build, lint, C++ and Python tests, then (without --fast) sanitizers and fuzzing.
+# Quiet; one line a step; ends with "N passed, N failed". Logs: build/logs.
+cd "$(dirname "$0")" || exit 1
+. scripts/common.sh
+
+fast=0
+for argument in "$@"; do
+  case $argument in
+    --fast) fast=1 ;;
+    *) echo "usage: ./test.sh [--fast]"; exit 2 ;;
+  esac
+done
+
+passed=0
+failed=0
+skipped=0
+
+# check NAME COMMAND...: a step that counts as one.
+check() {
+  if step "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+finish() {
+  printf '%dm%02ds\n%d passed, %d failed, %d skipped\n' $((SECONDS / 60)) $((SECONDS % 60)) $passed $failed $skipped
+  [ $failed -eq 0 ]
+  exit
+}
+# needed NAME COMMAND...: a step without which nothing else makes sense.
+needed() {
+  step "$@" && return
+  failed=$((failed + 1))
+  finish
+}
+# count_gtest and count_pytest add the cases of the last step to the totals.
+count_gtest() {
+  passed=$((passed + $(sed -n 's/.*\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$STEP_LOG" | awk '{n+=$1} END {print n+0}')))
+  failed=$((failed + $(sed -n 's/.*\[  FAILED  \] \([0-9]*\) test.*/\1/p' "$STEP_LOG" | awk '{n+=$1} END {print n+0}')))
+  skipped=$((skipped + $(sed -n 's/.*\[  SKIPPED \] \([0-9]*\) test.*/\1/p' "$STEP_LOG" | awk '{n+=$1} END {print n+0}')))
+}
+count_pytest() {
+  local line
+  line=$(grep -E '^[0-9]+ (passed|failed|skipped|error)|^=+ .* in [0-9.]+s' "$STEP_LOG" | tail -n 1)
+  local n
+  n=$(sed -n 's/.*\b\([0-9][0-9]*\) passed.*/\1/p' <<<"$line"); passed=$((passed + ${n:-0}))
+  n=$(sed -n 's/.*\b\([0-9][0-9]*\) failed.*/\1/p' <<<"$line"); failed=$((failed + ${n:-0}))
+  n=$(sed -n 's/.*\b\([0-9][0-9]*\) error.*/\1/p' <<<"$line"); failed=$((failed + ${n:-0}))
+  n=$(sed -n 's/.*\b\([0-9][0-9]*\) skipped.*/\1/p' <<<"$line"); skipped=$((skipped + ${n:-0}))
+}
+# tests gtest|pytest NAME COMMAND...: counts the cases; a failure that no case explains (a crash) counts as one.
+tests() {
+  local kind=$1 before=$failed
+  shift
+  if step "$@"; then
+    "count_$kind"
+  else
+    "count_$kind"
+    [ $failed -eq $before ] && failed=$((failed + 1))
+  fi
+}
+
+format_check() {
+  git ls-files -z -- '*.h' '*.cc' '*.inl.h' | xargs -0 -r -n 40 -P "$JOBS" clang-format --dry-run -Werror &&
+    .venv/bin/ruff check -q . && .venv/bin/ruff format -q --check .
+}
+run_ctest() { ctest --preset release -V; }
+run_pytest() { .venv/bin/python -m pytest -q tests python; }
+sanitized() {  # preset, ctest arguments
+  local preset=$1
+  shift
+  cmake --preset "$preset" && cmake --build --preset "$preset" && (cd "build-$preset" && ctest -V "$@")
+}
+fuzz() { scripts/fuzz.sh "${LOWP_FUZZ_SECONDS:-60}"; }
+
+needed "system packages" install_packages
+needed "python environment" make_venv
+check "format" format_check
+needed "build" build_release
+check "clang-tidy" scripts/tidy.sh build
+tests gtest "tests" run_ctest
+tests pytest "python tests" run_pytest
+[ -f scripts/backend_ratchet.py ] && check "onnx backend ratchet" .venv/bin/python scripts/backend_ratchet.py
+if [ $fast -eq 0 ]; then
+  check "address and undefined" sanitized asan
+  check "thread sanitizer" sanitized tsan
+  [ -f fuzz/CMakeLists.txt ] && check "fuzzing" fuzz
+fi
+finish
