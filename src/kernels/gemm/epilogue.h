@@ -14,12 +14,12 @@
 // Stores: f32 as is; bf16 rounds to nearest even; u8 and s8 (qmin, qmax their range):
 //   q = s32(rne(clamp(y * out_inv_scale, qmin - out_zero, qmax - out_zero))) + out_zero
 // out_inv_scale is 1 / scale, rounded once by the caller: a multiplication, where ONNX's QuantizeLinear divides; the
-// two differ only where y / scale lies within an ulp of a tie. NaN gives qmin.
+// two differ only where y / scale lies within an ulp of a tie. relu and clip join the clamp, which changes no bit; NaN
+// gives the lower end of the clamp.
 //
-// Activations, in f32: relu(x) = 0 > x ? 0 : x;  clip(x) = min(hi, max(lo, x)) with NaN kept;
-// leaky_relu = x < 0 ? alpha * x : x;  hard_swish = x * (clamp(x + 3, 0, 6) * (1/6));  silu = x * sigmoid(x);
-// gelu = 0.5 x (1 + erf(x / sqrt 2));  gelu_tanh = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
-// exp, erf, tanh and sigmoid are those of src/simd, so fused and separate activations have the same bits.
+// Activations, in f32: relu(x) = 0 > x ? 0 : x;  clip(x) = min(hi, max(lo, x)); both keep NaN in float outputs;
+// leaky_relu = x < 0 ? alpha * x : x; the others are the functions of simd/math.h (gelu, gelu_tanh, sigmoid, tanh,
+// silu, hard_swish), so fused and separate activations have the same bits.
 #pragma once
 
 #include <cstdint>

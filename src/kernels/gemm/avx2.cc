@@ -1,0 +1,40 @@
+// AVX2, FMA, F16C: 16 registers, a panel is two of them.
+#include "kernels/gemm/epilogue.inl.h"
+#include "kernels/gemm/gather.inl.h"
+#include "kernels/gemm/gemm.inl.h"
+
+namespace lowp::avx2 {
+namespace {
+
+// 6 x 16: 12 accumulators, 2 of B, 1 of A.
+struct FloatRows {
+  static constexpr int kRows[] = {0, 6, 3, 0, 1, 0, 0, 0, 0};
+};
+// 12 accumulators, and both halves of a widened lane of B and one of A for one register of columns at a time.
+struct ExactRows {
+  static constexpr int kRows[] = {0, 6, 3, 0, 1, 0, 0, 0, 0};
+};
+// 8 accumulators, 2 of B, the ones, and temporaries.
+struct A7Rows {
+  static constexpr int kRows[] = {0, 4, 2, 0, 1, 0, 0, 0, 0};
+};
+constexpr TileSet kF32 = make_tiles<StepF32, FloatRows>(kernels::RowForm::kF32);
+constexpr TileSet kExact = make_tiles<StepExact, ExactRows>(kernels::RowForm::kWide);
+constexpr TileSet kA7 = make_tiles<StepA7, A7Rows>(kernels::RowForm::kU8);
+
+}  // namespace
+
+extern const kernels::GemmTable gemm_kernels;
+const kernels::GemmTable gemm_kernels = {
+    .f32 = &kF32,
+    .bf16_dot = nullptr,
+    .s8_exact = &kExact,
+    .s8_a7 = &kA7,
+    .gather = kGather,
+    .expand_bf16 = expand_bf16,
+    .expand_f16 = expand_f16,
+    .epilogue_f32 = epilogue_tile<FloatIn>,
+    .epilogue_s32 = epilogue_tile<IntIn>,
+};
+
+}  // namespace lowp::avx2

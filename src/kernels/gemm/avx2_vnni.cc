@@ -1,0 +1,28 @@
+// AVX2 with AVX-VNNI: the INT8 tiles; the rest is avx2's.
+#include "kernels/gemm/gemm.inl.h"
+
+namespace lowp::avx2_vnni {
+namespace {
+
+// 6 x 16: 12 accumulators, 2 of B, 1 of A.
+struct Rows {
+  static constexpr int kRows[] = {0, 6, 3, 0, 1, 0, 0, 0, 0};
+};
+constexpr TileSet kS8 = make_tiles<StepDot, Rows>(kernels::RowForm::kU8);
+
+}  // namespace
+
+extern const kernels::GemmTable gemm_kernels;
+const kernels::GemmTable gemm_kernels = {
+    .f32 = nullptr,
+    .bf16_dot = nullptr,
+    .s8_exact = &kS8,
+    .s8_a7 = &kS8,
+    .gather = nullptr,
+    .expand_bf16 = nullptr,
+    .expand_f16 = nullptr,
+    .epilogue_f32 = nullptr,
+    .epilogue_s32 = nullptr,
+};
+
+}  // namespace lowp::avx2_vnni

@@ -1,0 +1,37 @@
+// AVX-512 F, BW, VL, DQ: 32 registers, a panel is one of them.
+#include "kernels/gemm/epilogue.inl.h"
+#include "kernels/gemm/gather.inl.h"
+#include "kernels/gemm/gemm.inl.h"
+
+namespace lowp::avx512 {
+namespace {
+
+// rows * panels accumulators, the panels of B and one of A in 32 registers. Wider tiles are for few rows, where the
+// number of independent sums must hide the latency of fma.
+struct Rows {
+  static constexpr int kRows[] = {0, 14, 14, 9, 6, 0, 4, 0, 3};
+};
+// Two products and a widened or second B besides.
+struct IntRows {
+  static constexpr int kRows[] = {0, 14, 12, 8, 5, 0, 3, 0, 2};
+};
+constexpr TileSet kF32 = make_tiles<StepF32, Rows>(kernels::RowForm::kF32);
+constexpr TileSet kExact = make_tiles<StepExact, IntRows>(kernels::RowForm::kWide);
+constexpr TileSet kA7 = make_tiles<StepA7, IntRows>(kernels::RowForm::kU8);
+
+}  // namespace
+
+extern const kernels::GemmTable gemm_kernels;
+const kernels::GemmTable gemm_kernels = {
+    .f32 = &kF32,
+    .bf16_dot = nullptr,
+    .s8_exact = &kExact,
+    .s8_a7 = &kA7,
+    .gather = kGather,
+    .expand_bf16 = expand_bf16,
+    .expand_f16 = expand_f16,
+    .epilogue_f32 = epilogue_tile<FloatIn>,
+    .epilogue_s32 = epilogue_tile<IntIn>,
+};
+
+}  // namespace lowp::avx512

@@ -1,0 +1,28 @@
+// AVX-512 with BF16: vdpbf16ps tiles; the rest is avx512_vnni's.
+#include "kernels/gemm/gemm.inl.h"
+
+namespace lowp::avx512_bf16 {
+namespace {
+
+// As avx512.cc.
+struct Rows {
+  static constexpr int kRows[] = {0, 14, 14, 9, 6, 0, 4, 0, 3};
+};
+constexpr TileSet kBF16 = make_tiles<StepBF16, Rows>(kernels::RowForm::kBF16);
+
+}  // namespace
+
+extern const kernels::GemmTable gemm_kernels;
+const kernels::GemmTable gemm_kernels = {
+    .f32 = nullptr,
+    .bf16_dot = &kBF16,
+    .s8_exact = nullptr,
+    .s8_a7 = nullptr,
+    .gather = nullptr,
+    .expand_bf16 = nullptr,
+    .expand_f16 = nullptr,
+    .epilogue_f32 = nullptr,
+    .epilogue_s32 = nullptr,
+};
+
+}  // namespace lowp::avx512_bf16

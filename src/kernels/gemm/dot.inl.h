@@ -1,0 +1,116 @@
+// The integer and bf16 dot products of one 16-column panel row, for each target.
+//   splat4(p)           four bytes of A in every lane
+//   dot_u8s8(acc,a,b)   acc += sum of 4 u8 x s8, exact (VNNI targets and emu512)
+//   dot_a7(...)         two groups of 4 with quad_safe operands
+//   dot_wide(...)       one group of 4 from widened A
+//   dot_bf16(acc,a,b)   vdpbf16ps: acc = fma(a1, b1, acc), then fma(a0, b0, acc); denormals in and out are zero
+#pragma once
+
+#include "simd/vec.h"
+
+namespace lowp::LOWP_TARGET {
+namespace {
+
+inline int32_t load4(const uint8_t* p) {
+  int32_t v;
+  __builtin_memcpy(&v, p, 4);
+  return v;
+}
+inline I32 splat4(const uint8_t* p) { return set_int(load4(p)); }
+
+#if defined(__AVX512F__)
+inline I32 load_panel(const int8_t* p) { return {_mm512_loadu_si512(p)}; }
+#if defined(__AVX512VNNI__)
+#define LOWP_HAS_DOT
+inline I32 dot_u8s8(I32 acc, I32 a, I32 b) { return {_mm512_dpbusd_epi32(acc.v, a.v, b.v)}; }
+#else
+inline I32 dot_a7(I32 acc, I32 a0, I32 b0, I32 a1, I32 b1) {
+  __m512i s = _mm512_add_epi16(_mm512_maddubs_epi16(a0.v, b0.v), _mm512_maddubs_epi16(a1.v, b1.v));
+  return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(s, _mm512_set1_epi16(1)))};
+}
+inline I32 dot_a7_single(I32 acc, I32 a, I32 b) {
+  return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(_mm512_maddubs_epi16(a.v, b.v), _mm512_set1_epi16(1)))};
+}
+// Bytes 0 and 2, and 1 and 3, of every lane as s16.
+inline I32 even_bytes(I32 b) { return {_mm512_srai_epi16(_mm512_slli_epi16(b.v, 8), 8)}; }
+inline I32 odd_bytes(I32 b) { return {_mm512_srai_epi16(b.v, 8)}; }
+inline I32 madd16(I32 acc, I32 a, I32 b) { return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(a.v, b.v))}; }
+#endif
+#if defined(__AVX512BF16__)
+#define LOWP_HAS_BF16_DOT
+inline F32 dot_bf16(F32 acc, I32 a, I32 b) { return {_mm512_dpbf16_ps(acc.v, (__m512bh)a.v, (__m512bh)b.v)}; }
+#endif
+
+#elif defined(__AVX2__)
+inline I32 load_panel(const int8_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
+}
+#if defined(__AVXVNNI__)
+#define LOWP_HAS_DOT
+inline I32 dot_u8s8(I32 acc, I32 a, I32 b) {
+  return {_mm256_dpbusd_avx_epi32(acc.lo, a.lo, b.lo), _mm256_dpbusd_avx_epi32(acc.hi, a.hi, b.hi)};
+}
+#else
+inline __m256i dot_a7_half(__m256i acc, __m256i a0, __m256i b0, __m256i a1, __m256i b1) {
+  __m256i s = _mm256_add_epi16(_mm256_maddubs_epi16(a0, b0), _mm256_maddubs_epi16(a1, b1));
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(s, _mm256_set1_epi16(1)));
+}
+inline I32 dot_a7(I32 acc, I32 a0, I32 b0, I32 a1, I32 b1) {
+  return {dot_a7_half(acc.lo, a0.lo, b0.lo, a1.lo, b1.lo), dot_a7_half(acc.hi, a0.hi, b0.hi, a1.hi, b1.hi)};
+}
+inline I32 dot_a7_single(I32 acc, I32 a, I32 b) {
+  __m256i ones = _mm256_set1_epi16(1);
+  return {_mm256_add_epi32(acc.lo, _mm256_madd_epi16(_mm256_maddubs_epi16(a.lo, b.lo), ones)),
+          _mm256_add_epi32(acc.hi, _mm256_madd_epi16(_mm256_maddubs_epi16(a.hi, b.hi), ones))};
+}
+inline I32 even_bytes(I32 b) {
+  return {_mm256_srai_epi16(_mm256_slli_epi16(b.lo, 8), 8), _mm256_srai_epi16(_mm256_slli_epi16(b.hi, 8), 8)};
+}
+inline I32 odd_bytes(I32 b) { return {_mm256_srai_epi16(b.lo, 8), _mm256_srai_epi16(b.hi, 8)}; }
+inline I32 madd16(I32 acc, I32 a, I32 b) {
+  return {_mm256_add_epi32(acc.lo, _mm256_madd_epi16(a.lo, b.lo)),
+          _mm256_add_epi32(acc.hi, _mm256_madd_epi16(a.hi, b.hi))};
+}
+#endif
+
+#else
+#define LOWP_HAS_DOT
+inline I32 load_panel(const int8_t* p) {
+  I32 r;
+  __builtin_memcpy(&r, p, 64);
+  return r;
+}
+inline I32 dot_u8s8(I32 acc, I32 a, I32 b) {
+  for (int i = 0; i < 16; ++i) {
+    uint32_t ua = static_cast<uint32_t>(a.v[i]), ub = static_cast<uint32_t>(b.v[i]);
+    int32_t sum = 0;
+    for (int j = 0; j < 4; ++j) {
+      sum += static_cast<int32_t>((ua >> (8 * j)) & 255u) * static_cast<int8_t>((ub >> (8 * j)) & 255u);
+    }
+    acc.v[i] = static_cast<int32_t>(static_cast<uint32_t>(acc.v[i]) + static_cast<uint32_t>(sum));
+  }
+  return acc;
+}
+#if defined(LOWP_EMULATE_BF16_DOT)
+#define LOWP_HAS_BF16_DOT
+inline float flush(float x) { return __builtin_fabsf(x) < 0x1p-126f ? __builtin_copysignf(0.0f, x) : x; }
+inline float bf16_float(uint32_t bits) {
+  uint32_t u = bits << 16;
+  float f;
+  __builtin_memcpy(&f, &u, 4);
+  return flush(f);
+}
+inline F32 dot_bf16(F32 acc, I32 a, I32 b) {
+  for (int i = 0; i < 16; ++i) {
+    uint32_t ua = static_cast<uint32_t>(a.v[i]), ub = static_cast<uint32_t>(b.v[i]);
+    float s = flush(__builtin_fmaf(bf16_float(ua >> 16), bf16_float(ub >> 16), flush(acc.v[i])));
+    acc.v[i] = flush(__builtin_fmaf(bf16_float(ua & 0xffffu), bf16_float(ub & 0xffffu), s));
+  }
+  return acc;
+}
+#endif
+#endif
+
+}  // namespace
+}  // namespace lowp::LOWP_TARGET

@@ -1,0 +1,268 @@
+#include "kernels/gemm/driver.h"
+
+#include <algorithm>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+
+namespace lowp::kernels {
+namespace {
+
+// Rows of A handled against one group of panels before the next: their bytes should stay in a part of L2 while B's
+// panels, which stay in L1 where K is short, pass over them.
+constexpr int64_t kChunkBytes = 256 << 10;
+constexpr int64_t kMaxChunkRows = 448;
+
+size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
+
+struct Plan {
+  const GemmTable* table;
+  const TileSet* tiles;
+  GatherFn gather = nullptr;  // null: rows are read in place
+  ExpandFn expand = nullptr;  // null: panels are read as stored
+  int64_t k = 0;
+  int64_t group = 1;        // gathered rows are padded to a multiple of it, in elements
+  size_t gathered_row = 0;  // bytes
+  int64_t b_stride = 0;     // bytes of a stored panel
+  int64_t chunk = 0;        // rows
+  int64_t split_m = 1, split_n = 1;
+  // One thread's scratch: accumulators, pointers, gathered rows, expanded panels.
+  size_t pointers_at = 0, gathered_at = 0, gathered_pointers_at = 0, expanded_at = 0, bytes = 0;
+};
+
+GatherFn gather_of(const GemmTable& table, Gather g) { return table.gather[static_cast<int>(g)]; }
+
+void choose_kernel(const GemmJob& job, Plan& p) {
+  const GemmTable& t = *p.table;
+  const bool many_taps = job.taps > 1;
+  switch (job.b_kind) {
+    case WeightKind::kF32: p.tiles = t.f32; break;
+    case WeightKind::kF16:
+      p.tiles = t.f32;
+      p.expand = t.expand_f16;
+      if (job.a_dtype == DType::kF16) p.gather = gather_of(t, Gather::kF16ToF32);
+      break;
+    case WeightKind::kBF16:
+      if (t.bf16_dot != nullptr) {
+        p.tiles = t.bf16_dot;
+        p.group = 2;
+        if (job.a_dtype == DType::kF32)
+          p.gather = gather_of(t, Gather::kF32ToBF16);
+        else if (job.c % 2 != 0)
+          p.gather = gather_of(t, Gather::kCopy2);
+      } else {
+        p.tiles = t.f32;
+        p.expand = t.expand_bf16;
+        if (job.a_dtype == DType::kBF16) p.gather = gather_of(t, Gather::kBF16ToF32);
+      }
+      break;
+    case WeightKind::kS8: {
+      p.tiles = job.int8_class == Int8Class::kA7Quad ? t.s8_a7 : t.s8_exact;
+      p.group = 4;
+      const bool is_signed = job.a_dtype == DType::kI8;
+      if (p.tiles->form == RowForm::kWide)
+        p.gather = gather_of(t, is_signed ? Gather::kS8ToWide : Gather::kU8ToWide);
+      else if (is_signed)
+        p.gather = gather_of(t, Gather::kS8ToU8);
+      // A7 kernels take k by eights and must not cross a tap; a last four is possible with one tap only.
+      else if (job.c % (many_taps ? 8 : 4) != 0)
+        p.gather = gather_of(t, Gather::kCopy1);
+      break;
+    }
+  }
+}
+
+size_t form_bytes(RowForm form) {
+  switch (form) {
+    case RowForm::kF32: return 4;
+    case RowForm::kU8: return 1;
+    default: return 2;
+  }
+}
+
+int max_panels(const TileSet& tiles) {
+  int np = 0;
+  for (int i = 1; i <= kMaxTilePanels; ++i) {
+    if (tiles.max_rows[i] != 0) np = i;
+  }
+  return np;
+}
+
+// Relative time of one step of k over m rows and np panels.
+int64_t tile_cost(const TileSet& tiles, int64_t m, int np) {
+  int64_t count = ceil_div(m, tiles.max_rows[np]), rows = ceil_div(m, count);
+  // Two multiply-adds or two loads a cycle; a chain of 4 cycles a step at least. In half cycles.
+  return count * std::max<int64_t>({rows * np, rows + np, 8});
+}
+
+// Panels of the next group where `left` remain: the cheapest way to cover them all.
+int next_panels(const TileSet& tiles, int64_t m, int64_t left) {
+  int best = 1;
+  for (int np = 2; np <= kMaxTilePanels && np <= left; ++np) {
+    if (tiles.max_rows[np] == 0) continue;
+    if (tile_cost(tiles, m, np) * best <= tile_cost(tiles, m, best) * np) best = np;
+  }
+  if (left >= 2 * kMaxTilePanels || left % best == 0) return best;
+  constexpr int kLimit = 2 * kMaxTilePanels;
+  int64_t cost[kLimit] = {0};
+  int first[kLimit] = {0};
+  for (int r = 1; r <= left; ++r) {
+    cost[r] = INT64_MAX;
+    for (int np = 1; np <= kMaxTilePanels && np <= r; ++np) {
+      if (tiles.max_rows[np] == 0) continue;
+      int64_t c = tile_cost(tiles, m, np) + cost[r - np];
+      if (c < cost[r]) cost[r] = c, first[r] = np;
+    }
+  }
+  return first[left];
+}
+
+void split_threads(const GemmJob& job, int threads, Plan& p) {
+  const int64_t panels = ceil_div(job.n, kPanel);
+  const int64_t m_units = ceil_div(job.m, p.tiles->max_rows[1]);
+  int64_t best_work = INT64_MAX, best_traffic = INT64_MAX;
+  for (int64_t tm = 1; tm <= threads; ++tm) {
+    int64_t tn = threads / tm;
+    if (tm > std::max<int64_t>(m_units, 1) || tn > std::max<int64_t>(panels, 1)) {
+      tn = std::min(tn, std::max<int64_t>(panels, 1));
+      if (tm > std::max<int64_t>(m_units, 1)) break;
+    }
+    int64_t work = ceil_div(job.m, tm) * ceil_div(panels, tn);
+    int64_t traffic = job.m * tn + panels * kPanel * tm;  // A is read by every column of threads, B by every row
+    // 3% more work is less than the noise of the division.
+    if (work < best_work - best_work / 32 || (work <= best_work + best_work / 32 && traffic < best_traffic)) {
+      best_work = work;
+      best_traffic = traffic;
+      p.split_m = tm;
+      p.split_n = tn;
+    }
+  }
+}
+
+Plan make_plan(const GemmJob& job, int threads) {
+  Plan p;
+  p.table = gemm_table(active_target());
+  choose_kernel(job, p);
+  p.k = job.taps * job.c;
+  p.b_stride = round_up(p.k, pack_group(job.b_kind)) * kPanel * static_cast<int64_t>(weight_bytes(job.b_kind));
+  p.gathered_row = align64(static_cast<size_t>(round_up(p.k, p.group)) * form_bytes(p.tiles->form));
+  split_threads(job, threads, p);
+
+  const int64_t rows = ceil_div(job.m, p.split_m);
+  const int64_t row_bytes = p.gather != nullptr ? static_cast<int64_t>(p.gathered_row)
+                                                : job.c * static_cast<int64_t>(form_bytes(p.tiles->form));
+  const int64_t tile_rows = p.tiles->max_rows[1];
+  int64_t limit = std::clamp<int64_t>(kChunkBytes / std::max<int64_t>(row_bytes, 1), 2 * tile_rows, kMaxChunkRows);
+  p.chunk = rows <= limit ? rows : round_up(ceil_div(rows, ceil_div(rows, limit)), tile_rows);
+
+  size_t at = align64(kMaxAccBytes);
+  p.pointers_at = at;
+  at += align64(static_cast<size_t>(p.chunk * job.taps) * sizeof(void*));
+  if (p.gather != nullptr) {
+    p.gathered_at = at;
+    at += static_cast<size_t>(p.chunk) * p.gathered_row;
+    p.gathered_pointers_at = at;
+    at += align64(static_cast<size_t>(p.chunk) * sizeof(void*));
+  }
+  if (p.expand != nullptr) {
+    p.expanded_at = at;
+    at += static_cast<size_t>(round_up(p.k, 2) * kPanel * max_panels(*p.tiles)) * sizeof(float);
+  }
+  p.bytes = at;
+  return p;
+}
+
+// Rows [m0, m1) against panels [p0, p1).
+void run_block(const GemmJob& job, const Plan& p, char* scratch, int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
+  const Epilogue& e = *job.epilogue;
+  const size_t out_bytes = static_cast<size_t>(dtype_bits(e.out)) / 8,
+               residual_bytes = static_cast<size_t>(dtype_bits(e.residual_dtype)) / 8;
+  const bool is_int = job.b_kind == WeightKind::kS8;
+  const EpilogueFn epilogue = is_int ? p.table->epilogue_s32 : p.table->epilogue_f32;
+  const void** pointers = reinterpret_cast<const void**>(scratch + p.pointers_at);
+
+  for (int64_t start = m0; start < m1; start += p.chunk) {
+    const int64_t rows = std::min(p.chunk, m1 - start);
+    job.rows(job.context, start, rows, rows, pointers);
+    TileArgs t{.rows = pointers,
+               .rows_stride = rows,
+               .taps = job.taps,
+               .c = job.c,
+               .b = nullptr,
+               .b_stride = p.b_stride,
+               .acc = scratch};
+    if (p.gather != nullptr) {
+      const void** gathered = reinterpret_cast<const void**>(scratch + p.gathered_pointers_at);
+      for (int64_t i = 0; i < rows; ++i) {
+        char* row = scratch + p.gathered_at + static_cast<size_t>(i) * p.gathered_row;
+        p.gather(pointers + i, rows, job.taps, job.c, p.group, row);
+        gathered[i] = row;
+      }
+      t.rows = gathered;
+      t.taps = 1;
+      t.c = round_up(p.k, p.group);
+    }
+    for (int64_t panel = p0; panel < p1;) {
+      const int np = next_panels(*p.tiles, rows, p1 - panel);
+      const char* b = static_cast<const char*>(job.b) + panel * p.b_stride;
+      if (p.expand != nullptr) {
+        float* expanded = reinterpret_cast<float*>(scratch + p.expanded_at);
+        p.expand(b, p.b_stride, round_up(p.k, 2), np, expanded);
+        b = reinterpret_cast<const char*>(expanded);
+        t.b_stride = round_up(p.k, 2) * kPanel * static_cast<int64_t>(sizeof(float));
+      }
+      const int64_t column = panel * kPanel;
+      const int64_t tiles = ceil_div(rows, p.tiles->max_rows[np]);
+      for (int64_t i = 0; i < tiles; ++i) {
+        const int64_t r0 = rows * i / tiles, count = rows * (i + 1) / tiles - r0;
+        TileArgs tile = t;
+        tile.rows += r0;
+        tile.b = b;
+        p.tiles->tile[count][np](tile);
+        const int64_t row = start + r0;
+        EpilogueArgs out{
+            .e = &e,
+            .acc = scratch,
+            .acc_ld = np * kPanel,
+            .rows = static_cast<int>(count),
+            .cols = static_cast<int>(std::min<int64_t>(np * kPanel, job.n - column)),
+            .n0 = job.n0 + column,
+            .out = static_cast<char*>(job.c_out) + static_cast<size_t>(row * job.ldc + column) * out_bytes,
+            .ldc = job.ldc,
+            .residual = nullptr,
+        };
+        if (e.residual != nullptr) {
+          out.residual = static_cast<const char*>(e.residual) +
+                         static_cast<size_t>(row * e.residual_ld + job.n0 + column) * residual_bytes;
+        }
+        epilogue(out);
+      }
+      panel += np;
+    }
+  }
+}
+
+}  // namespace
+
+size_t job_scratch(const GemmJob& job, int threads) {
+  Plan p = make_plan(job, threads);
+  return p.bytes * static_cast<size_t>(p.split_m * p.split_n);
+}
+
+void run_job(const GemmJob& job, void* scratch, int threads) {
+  if (job.m == 0 || job.n == 0) return;
+  const Plan p = make_plan(job, threads);
+  const int64_t panels = ceil_div(job.n, kPanel);
+  // Whole tiles for each thread where there are enough.
+  const int64_t rows = ceil_div(job.m, p.split_m);
+  const int64_t unit = rows >= 4 * p.tiles->max_rows[1] ? p.tiles->max_rows[1] : 1;
+  const int64_t m_part = round_up(rows, unit);
+  parallel_for(threads, p.split_m * p.split_n, [&](int64_t i) {
+    const int64_t im = i / p.split_n, in = i % p.split_n;
+    const int64_t m0 = std::min(job.m, im * m_part), m1 = std::min(job.m, m0 + m_part);
+    const int64_t p0 = panels * in / p.split_n, p1 = panels * (in + 1) / p.split_n;
+    run_block(job, p, static_cast<char*>(scratch) + p.bytes * static_cast<size_t>(i), m0, m1, p0, p1);
+  });
+}
+
+}  // namespace lowp::kernels

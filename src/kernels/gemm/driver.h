@@ -1,0 +1,34 @@
+// Inside the gemm family: the blocking shared by gemm and conv. A job is a GEMM whose rows of A are found by a
+// function.
+#pragma once
+
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/tiles.h"
+
+namespace lowp::kernels {
+
+struct GemmJob {
+  int64_t m = 0, n = 0;
+  int64_t taps = 1, c = 0;  // K = taps * c
+  DType a_dtype = DType::kF32;
+  WeightKind b_kind = WeightKind::kF32;
+  Int8Class int8_class = Int8Class::kExact8;
+
+  // out[t * stride + i] = address of the c elements of tap t of row m0 + i, for i in [0, count).
+  void (*rows)(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) = nullptr;
+  const void* context = nullptr;
+
+  const void* b = nullptr;
+  void* c_out = nullptr;  // row 0, channel n0
+  int64_t ldc = 0;
+  const Epilogue* epilogue = nullptr;
+  int64_t n0 = 0;  // channel of column 0 in bias, scale and residual
+};
+
+size_t job_scratch(const GemmJob& job, int threads);
+void run_job(const GemmJob& job, void* scratch, int threads);
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+}  // namespace lowp::kernels

@@ -1,0 +1,116 @@
+// Rows of A converted to the form a kernel wants, and 16-bit panels expanded to f32.
+#pragma once
+
+#include "kernels/gemm/tiles.h"
+#include "simd/vec.h"
+
+namespace lowp::LOWP_TARGET {
+namespace {
+
+// Runs are often a few bytes (three channels), so short ones do not go through memcpy.
+inline void copy_run(const uint8_t* src, uint8_t* dst, int64_t bytes) {
+  if (bytes >= 64) {
+    __builtin_memcpy(dst, src, static_cast<size_t>(bytes));
+    return;
+  }
+  int64_t i = 0;
+  for (; i + 16 <= bytes; i += 16) __builtin_memcpy(dst + i, src + i, 16);
+  if (bytes & 8) __builtin_memcpy(dst + i, src + i, 8), i += 8;
+  if (bytes & 4) __builtin_memcpy(dst + i, src + i, 4), i += 4;
+  if (bytes & 2) __builtin_memcpy(dst + i, src + i, 2), i += 2;
+  if (bytes & 1) dst[i] = src[i];
+}
+
+template <typename Src, typename Dst, typename Convert>
+[[gnu::always_inline]] inline void gather(const void* const* rows, int64_t stride, int64_t taps, int64_t c,
+                                          int64_t group, void* dst, Convert convert) {
+  Dst* d = static_cast<Dst*>(dst);
+  for (int64_t t = 0; t < taps; ++t) {
+    convert(static_cast<const Src*>(rows[t * stride]), d, c);
+    d += c;
+  }
+  for (int64_t k = taps * c; k % group != 0; ++k) *d++ = Dst{};
+}
+
+template <typename T>
+void gather_copy(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
+  gather<T, T>(rows, stride, taps, c, group, dst, [](const T* s, T* d, int64_t n) {
+    copy_run(reinterpret_cast<const uint8_t*>(s), reinterpret_cast<uint8_t*>(d), n * static_cast<int64_t>(sizeof(T)));
+  });
+}
+void gather_f32_to_bf16(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
+  gather<float, uint16_t>(rows, stride, taps, c, group, dst, [](const float* s, uint16_t* d, int64_t n) {
+    for_lanes(n, [&](int64_t i, int lanes) { store_bf16_n(d + i, load_n(s + i, lanes), lanes); });
+  });
+}
+void gather_bf16_to_f32(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
+  gather<uint16_t, float>(rows, stride, taps, c, group, dst, [](const uint16_t* s, float* d, int64_t n) {
+    for_lanes(n, [&](int64_t i, int lanes) { store_n(d + i, load_bf16_n(s + i, lanes), lanes); });
+  });
+}
+void gather_f16_to_f32(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
+  gather<uint16_t, float>(rows, stride, taps, c, group, dst, [](const uint16_t* s, float* d, int64_t n) {
+    for_lanes(n, [&](int64_t i, int lanes) { store_n(d + i, load_f16_n(s + i, lanes), lanes); });
+  });
+}
+void gather_s8_to_u8(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
+  gather<uint8_t, uint8_t>(rows, stride, taps, c, group, dst, [](const uint8_t* s, uint8_t* d, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) d[i] = s[i] ^ 0x80u;
+  });
+}
+
+// Of each four k: k0, k2, k1, k3 as s16, which is how the bytes of a packed lane come apart (dot.inl.h). Groups run
+// over the whole row, so runs are first laid end to end.
+template <uint8_t kFlip>
+void gather_wide(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
+  int16_t* d = static_cast<int16_t*>(dst);
+  int64_t k = 0;
+  for (int64_t t = 0; t < taps; ++t) {
+    const uint8_t* s = static_cast<const uint8_t*>(rows[t * stride]);
+    int64_t i = 0;
+    for (; i < c && k % 4 != 0; ++i, ++k) d[(k & ~int64_t{3}) + (k & 1) * 2 + ((k >> 1) & 1)] = s[i] ^ kFlip;
+    for (; i + 4 <= c; i += 4, k += 4) {
+      uint32_t v;
+      __builtin_memcpy(&v, s + i, 4);
+      v ^= kFlip * 0x01010101u;
+      uint32_t even = v & 0x00ff00ffu, odd = (v >> 8) & 0x00ff00ffu;
+      __builtin_memcpy(d + k, &even, 4);
+      __builtin_memcpy(d + k + 2, &odd, 4);
+    }
+    for (; i < c; ++i, ++k) d[(k & ~int64_t{3}) + (k & 1) * 2 + ((k >> 1) & 1)] = s[i] ^ kFlip;
+  }
+  for (; k % group != 0; ++k) d[(k & ~int64_t{3}) + (k & 1) * 2 + ((k >> 1) & 1)] = 0;
+}
+
+constexpr kernels::GatherFn kGather[static_cast<int>(kernels::Gather::kCount)] = {
+    gather_copy<uint32_t>, gather_copy<uint16_t>, gather_copy<uint8_t>, gather_f32_to_bf16, gather_bf16_to_f32,
+    gather_f16_to_f32,     gather_s8_to_u8,       gather_wide<0>,       gather_wide<0x80>,
+};
+
+// Interleaved pairs to two rows: even k in the low halves, odd k in the high halves.
+void expand_bf16(const void* b, int64_t b_stride, int64_t k, int64_t panels, float* dst) {
+  for (int64_t p = 0; p < panels; ++p) {
+    const int32_t* s = reinterpret_cast<const int32_t*>(static_cast<const char*>(b) + p * b_stride);
+    for (int64_t i = 0; i < k; i += 2, s += 16, dst += 32) {
+      I32 v = load_int(s);
+      store(dst, bitcast_float(shift_left<16>(v)));
+      store(dst + 16, bitcast_float(v & set_int(static_cast<int32_t>(0xffff0000u))));
+    }
+  }
+}
+void expand_f16(const void* b, int64_t b_stride, int64_t k, int64_t panels, float* dst) {
+  for (int64_t p = 0; p < panels; ++p) {
+    const int32_t* s = reinterpret_cast<const int32_t*>(static_cast<const char*>(b) + p * b_stride);
+    for (int64_t i = 0; i < k; i += 2, s += 16, dst += 32) {
+      I32 v = load_int(s);
+      uint16_t even[16], odd[16];
+      store_u16(even, v & set_int(0xffff));
+      store_u16(odd, shift_right_logical<16>(v));
+      store(dst, load_f16(even));
+      store(dst + 16, load_f16(odd));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lowp::LOWP_TARGET

@@ -1,0 +1,201 @@
+#include "kernels/gemm/pack.h"
+
+#include <cstring>
+
+#include "base/status.h"
+
+namespace lowp::kernels {
+namespace {
+
+int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+// Element (k, n) of a packed matrix.
+int64_t packed_index(int64_t k, int64_t n, int64_t rows, int64_t group) {
+  return n / kPanel * rows * kPanel + k / group * group * kPanel + n % kPanel * group + k % group;
+}
+
+template <typename Src, typename Dst, typename Convert>
+void pack_matrix(const Src* src, int64_t ld, bool transposed, int64_t k, int64_t n, int64_t group, Dst* dst,
+                 Convert convert) {
+  const int64_t rows = up(k, group);
+  std::memset(dst, 0, static_cast<size_t>(rows * up(n, kPanel)) * sizeof(Dst));
+  for (int64_t j = 0; j < n; ++j) {
+    for (int64_t i = 0; i < k; ++i) {
+      dst[packed_index(i, j, rows, group)] = convert(transposed ? src[j * ld + i] : src[i * ld + j]);
+    }
+  }
+}
+
+// O x I x KH x KW of one group, as [K = (kh, kw, i), O].
+template <typename Src, typename Dst, typename Convert>
+void pack_filters(const Src* src, int64_t out_c, int64_t in_c, int64_t taps, int64_t group, Dst* dst, Convert convert) {
+  const int64_t rows = up(in_c * taps, group);
+  std::memset(dst, 0, static_cast<size_t>(rows * up(out_c, kPanel)) * sizeof(Dst));
+  for (int64_t o = 0; o < out_c; ++o) {
+    for (int64_t c = 0; c < in_c; ++c) {
+      for (int64_t t = 0; t < taps; ++t) {
+        dst[packed_index(t * in_c + c, o, rows, group)] = convert(src[(o * in_c + c) * taps + t]);
+      }
+    }
+  }
+}
+
+// Calls pack(source pointer, destination pointer, convert) with the types of kind and src_dtype.
+template <typename Pack>
+void with_types(WeightKind kind, DType src_dtype, const void* src, void* dst, Pack pack) {
+  auto same = [](auto v) { return v; };
+  switch (kind) {
+    case WeightKind::kF32:
+      LOWP_CHECK(src_dtype == DType::kF32);
+      return pack(static_cast<const float*>(src), static_cast<float*>(dst), same);
+    case WeightKind::kBF16:
+      if (src_dtype == DType::kF32) {
+        return pack(static_cast<const float*>(src), static_cast<uint16_t*>(dst),
+                    [](float v) { return BFloat16(v).bits; });
+      }
+      LOWP_CHECK(src_dtype == DType::kBF16);
+      return pack(static_cast<const uint16_t*>(src), static_cast<uint16_t*>(dst), same);
+    case WeightKind::kF16:
+      if (src_dtype == DType::kF32) {
+        return pack(static_cast<const float*>(src), static_cast<uint16_t*>(dst),
+                    [](float v) { return Float16(v).bits; });
+      }
+      LOWP_CHECK(src_dtype == DType::kF16);
+      return pack(static_cast<const uint16_t*>(src), static_cast<uint16_t*>(dst), same);
+    case WeightKind::kS8:
+      LOWP_CHECK(src_dtype == DType::kI8);
+      return pack(static_cast<const int8_t*>(src), static_cast<int8_t*>(dst), same);
+  }
+}
+
+// at(k): the weight of one column.
+template <typename At>
+bool column_quad_safe(int64_t k, At at) {
+  for (int64_t base = 0; base < k; base += 8) {
+    for (int64_t half = 0; half < 4; half += 2) {
+      int64_t rows[4];
+      quad_rows(base + half, rows);
+      int positive = 0, negative = 0;
+      for (int64_t row : rows) {
+        int w = row < k ? at(row) : 0;
+        (w > 0 ? positive : negative) += w;
+      }
+      if (positive > kQuadLimit || negative < -kQuadLimit) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+int64_t pack_group(WeightKind kind) {
+  switch (kind) {
+    case WeightKind::kF32: return 1;
+    case WeightKind::kBF16:
+    case WeightKind::kF16: return 2;
+    case WeightKind::kS8: return 4;
+  }
+  return 1;
+}
+
+size_t weight_bytes(WeightKind kind) {
+  switch (kind) {
+    case WeightKind::kF32: return 4;
+    case WeightKind::kBF16:
+    case WeightKind::kF16: return 2;
+    case WeightKind::kS8: return 1;
+  }
+  return 4;
+}
+
+size_t packed_bytes(WeightKind kind, int64_t k, int64_t n) {
+  return static_cast<size_t>(up(k, pack_group(kind)) * up(n, kPanel)) * weight_bytes(kind);
+}
+
+void pack(WeightKind kind, DType src_dtype, const void* src, int64_t ld, bool transposed, int64_t k, int64_t n,
+          void* dst) {
+  with_types(kind, src_dtype, src, dst, [&](const auto* s, auto* d, auto convert) {
+    pack_matrix(s, ld, transposed, k, n, pack_group(kind), d, convert);
+  });
+}
+void pack_f32(const float* src, int64_t ld, bool transposed, int64_t k, int64_t n, float* dst) {
+  pack(WeightKind::kF32, DType::kF32, src, ld, transposed, k, n, dst);
+}
+void pack_16(const uint16_t* src, int64_t ld, bool transposed, int64_t k, int64_t n, uint16_t* dst) {
+  pack(WeightKind::kBF16, DType::kBF16, src, ld, transposed, k, n, dst);
+}
+void pack_s8(const int8_t* src, int64_t ld, bool transposed, int64_t k, int64_t n, int8_t* dst) {
+  pack(WeightKind::kS8, DType::kI8, src, ld, transposed, k, n, dst);
+}
+void pack_bf16_from_f32(const float* src, int64_t ld, bool transposed, int64_t k, int64_t n, uint16_t* dst) {
+  pack(WeightKind::kBF16, DType::kF32, src, ld, transposed, k, n, dst);
+}
+void pack_f16_from_f32(const float* src, int64_t ld, bool transposed, int64_t k, int64_t n, uint16_t* dst) {
+  pack(WeightKind::kF16, DType::kF32, src, ld, transposed, k, n, dst);
+}
+
+size_t packed_conv_bytes(WeightKind kind, int64_t out_c, int64_t in_c_per_group, int64_t kh, int64_t kw,
+                         int64_t groups) {
+  return packed_bytes(kind, in_c_per_group * kh * kw, out_c / groups) * static_cast<size_t>(groups);
+}
+
+void pack_conv(WeightKind kind, DType src_dtype, const void* src, int64_t out_c, int64_t in_c_per_group, int64_t kh,
+               int64_t kw, int64_t groups, void* dst) {
+  const int64_t n = out_c / groups, taps = kh * kw;
+  const size_t group_bytes = packed_bytes(kind, in_c_per_group * taps, n);
+  for (int64_t g = 0; g < groups; ++g) {
+    void* group_dst = static_cast<char*>(dst) + static_cast<size_t>(g) * group_bytes;
+    with_types(kind, src_dtype, src, group_dst, [&](const auto* s, auto* d, auto convert) {
+      pack_filters(s + g * n * in_c_per_group * taps, n, in_c_per_group, taps, pack_group(kind), d, convert);
+    });
+  }
+}
+
+size_t packed_depthwise_bytes(DType dtype, int64_t c, int64_t kh, int64_t kw) {
+  return static_cast<size_t>(kh * kw * up(c, kPanel)) * (dtype == DType::kF32 ? 4 : 1);
+}
+
+void pack_depthwise(DType dtype, const void* src, int64_t c, int64_t kh, int64_t kw, void* dst) {
+  std::memset(dst, 0, packed_depthwise_bytes(dtype, c, kh, kw));
+  const int64_t taps = kh * kw, columns = up(c, kPanel);
+  auto place = [&](const auto* s, auto* d) {
+    for (int64_t i = 0; i < c; ++i) {
+      for (int64_t t = 0; t < taps; ++t) d[t * columns + i] = s[i * taps + t];
+    }
+  };
+  if (dtype == DType::kF32) return place(static_cast<const float*>(src), static_cast<float*>(dst));
+  LOWP_CHECK(dtype == DType::kI8);
+  place(static_cast<const int8_t*>(src), static_cast<int8_t*>(dst));
+}
+
+void column_sums(const int8_t* src, int64_t ld, bool transposed, int64_t k, int64_t n, int32_t* sums) {
+  for (int64_t j = 0; j < n; ++j) {
+    int32_t sum = 0;
+    for (int64_t i = 0; i < k; ++i) sum += transposed ? src[j * ld + i] : src[i * ld + j];
+    sums[j] = sum;
+  }
+}
+
+void fold_zero_point(const int32_t* bias, const int32_t* sums, int64_t n, DType a_dtype, int32_t a_zero,
+                     int32_t* bias_s32) {
+  const int64_t zero = a_dtype == DType::kI8 ? a_zero + 128 : a_zero;
+  for (int64_t i = 0; i < n; ++i) bias_s32[i] = static_cast<int32_t>((bias != nullptr ? bias[i] : 0) - zero * sums[i]);
+}
+
+bool quad_safe(const int8_t* src, int64_t ld, bool transposed, int64_t k, int64_t n) {
+  for (int64_t j = 0; j < n; ++j) {
+    if (!column_quad_safe(k, [&](int64_t i) { return transposed ? src[j * ld + i] : src[i * ld + j]; })) return false;
+  }
+  return true;
+}
+
+bool quad_safe_conv(const int8_t* src, int64_t out_c, int64_t in_c_per_group, int64_t kh, int64_t kw) {
+  const int64_t taps = kh * kw, k = in_c_per_group * taps;
+  for (int64_t o = 0; o < out_c; ++o) {
+    auto at = [&](int64_t i) { return src[o * k + i % in_c_per_group * taps + i / in_c_per_group]; };
+    if (!column_quad_safe(k, at)) return false;
+  }
+  return true;
+}
+
+}  // namespace lowp::kernels

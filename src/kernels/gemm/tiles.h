@@ -1,0 +1,91 @@
+// Inside the gemm family: what a target's translation unit offers to the blocking in driver.cc.
+//
+// A tile computes rows x (panels * 16) sums over the whole of K into a small buffer; an epilogue turns the buffer into
+// output rows. Rows of A are reached through pointers, one a tap and row, so plain GEMM (one tap), convolution (kh * kw
+// taps of C channels) and gathered rows are the same kernel.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "kernels/gemm/epilogue.h"
+#include "kernels/gemm/pack.h"
+
+namespace lowp::kernels {
+
+inline constexpr int kMaxTileRows = 14;  // 14 x 2 accumulators + 2 of B + 1 of A: 31 of 32 registers
+inline constexpr int kMaxTilePanels =
+    8;  // M = 1 needs 8 independent sums to hide the latency of fma (4 cycles x 2 pipes)
+inline constexpr int64_t kBlockK = 256;  // the contract's block
+inline constexpr size_t kMaxAccBytes = size_t{kMaxTileRows} * 2 * 16 * 4;
+
+struct TileArgs {
+  const void* const* rows;  // rows[t * rows_stride + i]: tap t of row i
+  int64_t rows_stride;
+  int64_t taps, c;   // K = taps * c; c in elements, a whole number of the kind's groups
+  const void* b;     // first panel
+  int64_t b_stride;  // bytes between panels
+  void* acc;         // [rows][panels * 16] f32 or s32
+};
+using TileFn = void (*)(const TileArgs&);
+
+// How a kernel wants its rows of A.
+enum class RowForm : uint8_t {
+  kF32,
+  kBF16,
+  kU8,
+  kWide,  // s16: of each four k, (k0, k2, k1, k3)
+};
+
+struct TileSet {
+  TileFn tile[kMaxTileRows + 1][kMaxTilePanels + 1];
+  uint8_t max_rows[kMaxTilePanels + 1];  // rows of the highest tile of so many panels; 0: none
+  RowForm form;
+};
+
+// Copies `taps` runs of c elements (at rows[t * stride]) to a contiguous row, converted, and pads it with zeros to a
+// multiple of `group` elements.
+using GatherFn = void (*)(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst);
+// Expands panels of 16-bit weights in K2N16 to f32 K1N16: k rows (even), panels at dst + p * k * 16.
+using ExpandFn = void (*)(const void* b, int64_t b_stride, int64_t k, int64_t panels, float* dst);
+
+struct EpilogueArgs {
+  const Epilogue* e;
+  const void* acc;  // [rows][acc_ld]
+  int64_t acc_ld;
+  int rows, cols;
+  int64_t n0;            // channel of the first column, for bias and scale
+  void* out;             // first element
+  int64_t ldc;           // elements
+  const void* residual;  // first element, or null
+};
+using EpilogueFn = void (*)(const EpilogueArgs&);
+
+enum class Gather : uint8_t {
+  kCopy4,
+  kCopy2,
+  kCopy1,
+  kF32ToBF16,
+  kBF16ToF32,
+  kF16ToF32,
+  kS8ToU8,
+  kU8ToWide,
+  kS8ToWide,
+  kCount
+};
+
+// Null entries are inherited from the target below (gemm_table).
+struct GemmTable {
+#define LOWP_GEMM_KERNEL(name, kind, needs) const TileSet* name;
+#include "kernels/gemm/kernels.inc"
+#undef LOWP_GEMM_KERNEL
+  const GatherFn* gather;  // [Gather::kCount]
+  ExpandFn expand_bf16, expand_f16;
+  EpilogueFn epilogue_f32, epilogue_s32;
+};
+
+// The target's kernels, inherited entries filled in.
+const GemmTable* gemm_table(Target target);
+
+}  // namespace lowp::kernels
