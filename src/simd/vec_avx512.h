@@ -24,30 +24,52 @@ inline __mmask16 lanes_mask(int n) { return static_cast<__mmask16>((1u << n) - 1
 inline Mask first_lanes(int n) { return {lanes_mask(n)}; }
 
 inline F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
-inline F32 load_n(const float* p, int n) { return {_mm512_maskz_loadu_ps(lanes_mask(n), p)}; }
+inline F32 load_n(const float* p, int n) {
+  if (n == 16) return load(p);
+  return {_mm512_maskz_loadu_ps(lanes_mask(n), p)};
+}
 inline void store(float* p, F32 a) { _mm512_storeu_ps(p, a.v); }
-inline void store_n(float* p, F32 a, int n) { _mm512_mask_storeu_ps(p, lanes_mask(n), a.v); }
+inline void store_n(float* p, F32 a, int n) {
+  if (n == 16) return store(p, a);
+  _mm512_mask_storeu_ps(p, lanes_mask(n), a.v);
+}
 
 inline I32 load_int(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
-inline I32 load_int_n(const int32_t* p, int n) { return {_mm512_maskz_loadu_epi32(lanes_mask(n), p)}; }
+inline I32 load_int_n(const int32_t* p, int n) {
+  if (n == 16) return load_int(p);
+  return {_mm512_maskz_loadu_epi32(lanes_mask(n), p)};
+}
 inline void store_int(int32_t* p, I32 a) { _mm512_storeu_si512(p, a.v); }
-inline void store_int_n(int32_t* p, I32 a, int n) { _mm512_mask_storeu_epi32(p, lanes_mask(n), a.v); }
+inline void store_int_n(int32_t* p, I32 a, int n) {
+  if (n == 16) return store_int(p, a);
+  _mm512_mask_storeu_epi32(p, lanes_mask(n), a.v);
+}
 
 inline __m128i load_bytes(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 inline I32 load_u8(const uint8_t* p) { return {_mm512_cvtepu8_epi32(load_bytes(p))}; }
 inline I32 load_s8(const int8_t* p) { return {_mm512_cvtepi8_epi32(load_bytes(p))}; }
-inline I32 load_u8_n(const uint8_t* p, int n) { return {_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes_mask(n), p))}; }
-inline I32 load_s8_n(const int8_t* p, int n) { return {_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes_mask(n), p))}; }
+inline I32 load_u8_n(const uint8_t* p, int n) {
+  if (n == 16) return load_u8(p);
+  return {_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes_mask(n), p))};
+}
+inline I32 load_s8_n(const int8_t* p, int n) {
+  if (n == 16) return load_s8(p);
+  return {_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(lanes_mask(n), p))};
+}
 inline I32 load_u16(const uint16_t* p) {
   return {_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
 inline I32 load_u16_n(const uint16_t* p, int n) {
+  if (n == 16) return load_u16(p);
+
   return {_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes_mask(n), p))};
 }
 inline void store_u16(uint16_t* p, I32 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(a.v));
 }
 inline void store_u16_n(uint16_t* p, I32 a, int n) {
+  if (n == 16) return store_u16(p, a);
+
   _mm256_mask_storeu_epi16(p, lanes_mask(n), _mm512_cvtepi32_epi16(a.v));
 }
 // Saturating; vpmovusdb reads its source as unsigned, hence the max with zero.
@@ -55,8 +77,14 @@ inline __m128i saturate_u8(I32 a) { return _mm512_cvtusepi32_epi8(_mm512_max_epi
 inline __m128i saturate_s8(I32 a) { return _mm512_cvtsepi32_epi8(a.v); }
 inline void store_u8(uint8_t* p, I32 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), saturate_u8(a)); }
 inline void store_s8(int8_t* p, I32 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), saturate_s8(a)); }
-inline void store_u8_n(uint8_t* p, I32 a, int n) { _mm_mask_storeu_epi8(p, lanes_mask(n), saturate_u8(a)); }
-inline void store_s8_n(int8_t* p, I32 a, int n) { _mm_mask_storeu_epi8(p, lanes_mask(n), saturate_s8(a)); }
+inline void store_u8_n(uint8_t* p, I32 a, int n) {
+  if (n == 16) return store_u8(p, a);
+  _mm_mask_storeu_epi8(p, lanes_mask(n), saturate_u8(a));
+}
+inline void store_s8_n(int8_t* p, I32 a, int n) {
+  if (n == 16) return store_s8(p, a);
+  _mm_mask_storeu_epi8(p, lanes_mask(n), saturate_s8(a));
+}
 
 inline F32 operator+(F32 a, F32 b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline F32 operator-(F32 a, F32 b) { return {_mm512_sub_ps(a.v, b.v)}; }
@@ -131,12 +159,16 @@ inline F32 load_f16(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
 inline F32 load_f16_n(const uint16_t* p, int n) {
+  if (n == 16) return load_f16(p);
+
   return {_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes_mask(n), p))};
 }
 inline void store_f16(uint16_t* p, F32 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
 inline void store_f16_n(uint16_t* p, F32 a, int n) {
+  if (n == 16) return store_f16(p, a);
+
   _mm256_mask_storeu_epi16(p, lanes_mask(n), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
 

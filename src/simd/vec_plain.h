@@ -38,6 +38,7 @@ inline F32 load(const float* p) {
   return r;
 }
 inline F32 load_n(const float* p, int n) {
+  if (n == 16) return load(p);
   F32 r;
   LOWP_EACH r.v[i] = i < n ? p[i] : 0.0f;
   return r;

@@ -37,8 +37,8 @@ enum class Unary : uint8_t {
   kSoftplus,     // log(1 + exp(x))
   kSoftsign,     // x / (1 + |x|)
   kElu,          // x < 0 ? alpha (exp(x) - 1) : x
-  kSelu,         // beta * (x > 0 ? x : alpha (exp(x) - 1)); alpha and gamma (= beta here) given
-  kCelu,         // max(0, x) + min(0, alpha (exp(x / alpha) - 1))
+  kSelu,         // beta * elu(x, alpha)
+  kCelu,         // x < 0 ? alpha (exp(x / alpha) - 1) : x
   kMish,         // x tanh(softplus(x))
   kSquare,       // x x
   kCount
@@ -59,7 +59,7 @@ enum class Binary : uint8_t {
   kDiv,
   kMin,                // NaN if either is
   kMax,                // NaN if either is
-  kPow,                // a^b, computed in double and rounded once
+  kPow,                // a^b, computed in double (error 1e-13) and rounded; a a for b = 2
   kPrelu,              // a < 0 ? a * b : a
   kSquaredDifference,  // (a - b)^2
   kCount
