@@ -1,0 +1,182 @@
+#include "kernels/conv/conv.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "kernels/gemm/driver.h"
+
+namespace lowp::kernels {
+namespace {
+
+size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
+
+struct Geometry {
+  int64_t in_c, out_c;         // of a group
+  size_t bytes;                // of an input element
+  bool pointwise;              // 1x1, stride 1, unpadded: output pixels are input pixels
+  bool padded_copy;            // the image is copied with its padding; rows of taps are then contiguous
+  int64_t padded_h, padded_w;  // of the copy
+  size_t zero_row, image;      // bytes of scratch
+};
+
+// Below this a tap's channels are too short a run to be worth a pointer of their own. Few-channel layers are first
+// layers, where copying the image costs a fraction of a percent of the layer.
+constexpr size_t kShortRunBytes = 16;
+
+Geometry geometry_of(const ConvArgs& a) {
+  Geometry g{};
+  g.in_c = a.in_c / a.groups;
+  g.out_c = a.out_c / a.groups;
+  g.bytes = static_cast<size_t>(dtype_bits(a.in_dtype)) / 8;
+  const bool unpadded = a.pad_top == 0 && a.pad_left == 0 && a.out_h == a.in_h && a.out_w == a.in_w;
+  g.pointwise = a.kernel_h == 1 && a.kernel_w == 1 && a.stride_h == 1 && a.stride_w == 1 && unpadded;
+  g.padded_copy =
+      a.kernel_w > 1 && a.groups == 1 && a.dilation_w == 1 && static_cast<size_t>(g.in_c) * g.bytes < kShortRunBytes;
+  if (g.padded_copy) {
+    g.padded_h = (a.out_h - 1) * a.stride_h + (a.kernel_h - 1) * a.dilation_h + 1;
+    g.padded_w = (a.out_w - 1) * a.stride_w + a.kernel_w;
+    g.image = align64(static_cast<size_t>(g.padded_h * g.padded_w * a.in_c) * g.bytes);
+  } else if (!g.pointwise) {
+    g.zero_row = align64(static_cast<size_t>(g.in_c) * g.bytes);
+  }
+  return g;
+}
+
+struct Source {
+  const ConvArgs* args;
+  Geometry geometry;
+  const char* in;    // of the group; or the padded copy
+  const char* zero;  // a pixel of padding
+};
+
+void pointwise_rows(const void* context, int64_t m0, int64_t count, int64_t, const void** out) {
+  const Source& s = *static_cast<const Source*>(context);
+  const int64_t row = s.args->in_ld * static_cast<int64_t>(s.geometry.bytes);
+  for (int64_t i = 0; i < count; ++i) out[i] = s.in + (m0 + i) * row;
+}
+
+// One tap is a row of the kernel: kernel_w * in_c contiguous elements of the padded copy.
+void padded_rows(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) {
+  const Source& s = *static_cast<const Source*>(context);
+  const ConvArgs& a = *s.args;
+  const int64_t pixel = a.in_c * static_cast<int64_t>(s.geometry.bytes), line = s.geometry.padded_w * pixel;
+  for (int64_t t = 0; t < a.kernel_h; ++t) {
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t oh = (m0 + i) / a.out_w, ow = (m0 + i) % a.out_w;
+      out[t * stride + i] = s.in + (oh * a.stride_h + t * a.dilation_h) * line + ow * a.stride_w * pixel;
+    }
+  }
+}
+
+void tap_rows(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) {
+  const Source& s = *static_cast<const Source*>(context);
+  const ConvArgs& a = *s.args;
+  const int64_t pixel = a.in_ld * static_cast<int64_t>(s.geometry.bytes);
+  for (int64_t kh = 0; kh < a.kernel_h; ++kh) {
+    for (int64_t kw = 0; kw < a.kernel_w; ++kw, out += stride) {
+      int64_t ow = m0 % a.out_w, oh = m0 / a.out_w % a.out_h, b = m0 / a.out_w / a.out_h;
+      for (int64_t i = 0; i < count;) {
+        // The rest of one output row at a time.
+        const int64_t ih = oh * a.stride_h - a.pad_top + kh * a.dilation_h;
+        const int64_t end = std::min(count, i + a.out_w - ow);
+        const bool inside = ih >= 0 && ih < a.in_h;
+        const char* line = s.in + (b * a.in_h + ih) * a.in_w * pixel;
+        int64_t iw = ow * a.stride_w - a.pad_left + kw * a.dilation_w;
+        for (; i < end; ++i, iw += a.stride_w) out[i] = inside && iw >= 0 && iw < a.in_w ? line + iw * pixel : s.zero;
+        ow = 0;
+        if (++oh == a.out_h) oh = 0, ++b;
+      }
+    }
+  }
+}
+
+GemmJob job_of(const ConvArgs& a, const Geometry& g) {
+  LOWP_CHECK(gemm_supported(a.in_dtype, a.weight_kind));
+  LOWP_CHECK(a.in_c % a.groups == 0 && a.out_c % a.groups == 0);
+  LOWP_CHECK(a.weight_kind != WeightKind::kS8 || g.in_c * a.kernel_h * a.kernel_w <= kMaxInt8K);
+  GemmJob job;
+  job.m = a.out_h * a.out_w * (g.padded_copy ? 1 : a.batch);
+  job.n = g.out_c;
+  job.taps = g.padded_copy ? a.kernel_h : a.kernel_h * a.kernel_w;
+  job.c = g.padded_copy ? a.kernel_w * a.in_c : g.in_c;
+  job.a_dtype = a.in_dtype;
+  job.b_kind = a.weight_kind;
+  job.int8_class = a.int8_class;
+  job.rows = g.padded_copy ? padded_rows : g.pointwise ? pointwise_rows : tap_rows;
+  job.ldc = a.out_ld;
+  job.epilogue = &a.epilogue;
+  return job;
+}
+
+// Bytes that mean zero in the input's type.
+uint8_t padding_byte(const ConvArgs& a) {
+  return is_floating(a.in_dtype) ? uint8_t{0} : static_cast<uint8_t>(a.in_zero);
+}
+
+void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, char* image, int threads) {
+  const int64_t bytes = static_cast<int64_t>(g.bytes), pixel = a.in_c * bytes, line = g.padded_w * pixel;
+  const int64_t left = std::min(a.pad_left, g.padded_w), inside = std::clamp<int64_t>(g.padded_w - left, 0, a.in_w);
+  const int padding = padding_byte(a);
+  parallel_for(threads, g.padded_h, [&](int64_t y) {
+    char* dst = image + y * line;
+    const int64_t ih = y - a.pad_top;
+    if (ih < 0 || ih >= a.in_h) {
+      std::memset(dst, padding, static_cast<size_t>(line));
+      return;
+    }
+    std::memset(dst, padding, static_cast<size_t>(left * pixel));
+    const char* src = in + ih * a.in_w * a.in_ld * bytes;
+    char* at = dst + left * pixel;
+    if (a.in_ld == a.in_c) {
+      std::memcpy(at, src, static_cast<size_t>(inside * pixel));
+    } else {
+      for (int64_t x = 0; x < inside; ++x)
+        std::memcpy(at + x * pixel, src + x * a.in_ld * bytes, static_cast<size_t>(pixel));
+    }
+    std::memset(at + inside * pixel, padding, static_cast<size_t>((g.padded_w - left - inside) * pixel));
+  });
+}
+
+}  // namespace
+
+size_t conv_scratch(const ConvArgs& args, int threads) {
+  const Geometry g = geometry_of(args);
+  return g.zero_row + g.image + job_scratch(job_of(args, g), threads);
+}
+
+void conv(const ConvArgs& a, void* scratch, int threads) {
+  const Geometry g = geometry_of(a);
+  GemmJob job = job_of(a, g);
+  char* zero = static_cast<char*>(scratch);
+  char* image = zero + g.zero_row;
+  char* rest = image + g.image;
+  if (g.zero_row != 0) std::memset(zero, padding_byte(a), g.zero_row);
+
+  const size_t group_bytes = packed_bytes(a.weight_kind, g.in_c * a.kernel_h * a.kernel_w, g.out_c);
+  const size_t out_bytes = static_cast<size_t>(dtype_bits(a.epilogue.out)) / 8;
+  const int64_t images = g.padded_copy ? a.batch : 1;
+  Epilogue epilogue = a.epilogue;
+  job.epilogue = &epilogue;
+  const size_t residual_bytes = static_cast<size_t>(dtype_bits(epilogue.residual_dtype)) / 8;
+  for (int64_t b = 0; b < images; ++b) {
+    const char* in = static_cast<const char*>(a.in) + static_cast<size_t>(b * a.in_h * a.in_w * a.in_ld) * g.bytes;
+    char* out = static_cast<char*>(a.out) + static_cast<size_t>(b * job.m * a.out_ld) * out_bytes;
+    if (epilogue.residual != nullptr) {
+      epilogue.residual = static_cast<const char*>(a.epilogue.residual) +
+                          static_cast<size_t>(b * job.m * epilogue.residual_ld) * residual_bytes;
+    }
+    if (g.padded_copy) copy_padded(a, g, in, image, threads);
+    for (int64_t group = 0; group < a.groups; ++group) {
+      const Source source{&a, g, g.padded_copy ? image : in + static_cast<size_t>(group * g.in_c) * g.bytes, zero};
+      job.context = &source;
+      job.b = static_cast<const char*>(a.weights) + static_cast<size_t>(group) * group_bytes;
+      job.c_out = out + static_cast<size_t>(group * g.out_c) * out_bytes;
+      job.n0 = group * g.out_c;
+      run_job(job, rest, threads);
+    }
+  }
+}
+
+}  // namespace lowp::kernels

@@ -1,0 +1,250 @@
+#define LOWP_TARGET gemm_reference
+#include "kernels/gemm/reference.h"
+
+#include <cmath>
+
+#include "base/status.h"
+#include "simd/math.h"
+#include "simd/vec.h"
+
+namespace lowp::kernels::reference {
+namespace {
+
+namespace v = lowp::gemm_reference;
+
+float activate(const Epilogue& e, float x) {
+  switch (e.activation) {
+    case Activation::kNone: return x;
+    case Activation::kRelu: return 0.0f > x ? 0.0f : x;
+    case Activation::kClip: {
+      float low = e.lo > x ? e.lo : x;
+      return e.hi < low ? e.hi : low;
+    }
+    case Activation::kGelu: return v::first(v::gelu(v::set(x)));
+    case Activation::kGeluTanh: return v::first(v::gelu_tanh(v::set(x)));
+    case Activation::kSigmoid: return v::first(v::sigmoid(v::set(x)));
+    case Activation::kTanh: return v::first(v::tanh(v::set(x)));
+    case Activation::kSilu: return v::first(v::silu(v::set(x)));
+    case Activation::kHardSwish: return v::first(v::hard_swish(v::set(x)));
+    case Activation::kLeakyRelu: return x < 0.0f ? x * e.alpha : x;
+  }
+  return x;
+}
+
+// Element `at` of the residual joined to y.
+float add_residual(const Epilogue& e, int64_t at, float y) {
+  switch (e.residual_dtype) {
+    case DType::kF32: return y + static_cast<const float*>(e.residual)[at];
+    case DType::kBF16: return y + static_cast<float>(static_cast<const BFloat16*>(e.residual)[at]);
+    case DType::kU8:
+      return std::fma(static_cast<float>(static_cast<const uint8_t*>(e.residual)[at] - e.residual_zero),
+                      e.residual_scale, y);
+    case DType::kI8:
+      return std::fma(static_cast<float>(static_cast<const int8_t*>(e.residual)[at] - e.residual_zero),
+                      e.residual_scale, y);
+    default: LOWP_CHECK(false);
+  }
+}
+
+void store(const Epilogue& e, void* out, int64_t at, float y) {
+  if (e.out == DType::kF32) {
+    static_cast<float*>(out)[at] = y;
+  } else if (e.out == DType::kBF16) {
+    static_cast<BFloat16*>(out)[at] = BFloat16(y);
+  } else {
+    const bool is_signed = e.out == DType::kI8;
+    const int qmin = is_signed ? -128 : 0, qmax = is_signed ? 127 : 255;
+    float scaled = y * e.out_inv_scale;
+    float low = static_cast<float>(qmin - e.out_zero), high = static_cast<float>(qmax - e.out_zero);
+    scaled = scaled > low ? scaled : low;
+    scaled = scaled < high ? scaled : high;
+    int q = static_cast<int>(std::nearbyint(scaled)) + e.out_zero;
+    if (is_signed)
+      static_cast<int8_t*>(out)[at] = static_cast<int8_t>(q);
+    else
+      static_cast<uint8_t*>(out)[at] = static_cast<uint8_t>(q);
+  }
+}
+
+void finish(const Epilogue& e, float y, int64_t m, int64_t n, void* out, int64_t ldc) {
+  if (e.residual != nullptr) y = add_residual(e, m * e.residual_ld + n, y);
+  store(e, out, m * ldc + n, activate(e, y));
+}
+void finish_f32(const Epilogue& e, float acc, int64_t m, int64_t n, void* out, int64_t ldc) {
+  finish(e, acc + (e.bias != nullptr ? e.bias[n] : 0.0f), m, n, out, ldc);
+}
+void finish_s32(const Epilogue& e, int64_t acc, int64_t m, int64_t n, void* out, int64_t ldc) {
+  acc += e.bias_s32 != nullptr ? e.bias_s32[n] : 0;
+  LOWP_CHECK(acc == static_cast<int32_t>(acc));
+  finish(e, static_cast<float>(static_cast<int32_t>(acc)) * e.scale[n], m, n, out, ldc);
+}
+
+float flush(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
+
+float from_bf16(uint16_t bits) { return static_cast<float>(BFloat16::from_bits(bits)); }
+float from_f16(uint16_t bits) { return static_cast<float>(Float16::from_bits(bits)); }
+
+// Weight (k, n) of a packed matrix of k_total rows.
+struct Weights {
+  WeightKind kind;
+  const void* b;
+  int64_t k_total;
+  int64_t index(int64_t k, int64_t n) const {
+    const int64_t group = pack_group(kind), rows = (k_total + group - 1) / group * group;
+    return n / 16 * rows * 16 + k / group * group * 16 + n % 16 * group + k % group;
+  }
+  float as_float(int64_t k, int64_t n) const {
+    const int64_t i = index(k, n);
+    if (kind == WeightKind::kF32) return static_cast<const float*>(b)[i];
+    const uint16_t bits = static_cast<const uint16_t*>(b)[i];
+    return kind == WeightKind::kBF16 ? from_bf16(bits) : from_f16(bits);
+  }
+  int as_int(int64_t k, int64_t n) const { return static_cast<const int8_t*>(b)[index(k, n)]; }
+};
+
+float load_float(DType dtype, const void* p, int64_t at) {
+  if (dtype == DType::kF32) return static_cast<const float*>(p)[at];
+  const uint16_t bits = static_cast<const uint16_t*>(p)[at];
+  return dtype == DType::kBF16 ? from_bf16(bits) : from_f16(bits);
+}
+// u8, and s8 read as u8.
+int load_u8(DType dtype, const void* p, int64_t at) {
+  const int raw = static_cast<const uint8_t*>(p)[at];
+  return dtype == DType::kI8 ? raw ^ 0x80 : raw;
+}
+
+// a(k) and w(k) give the factors.
+template <typename A, typename W>
+float blocked_sum(int64_t k_total, bool bf16_dot, A a, W w) {
+  float sum = 0.0f;
+  for (int64_t k0 = 0; k0 < k_total; k0 += 256) {
+    const int64_t k1 = k0 + 256 < k_total ? k0 + 256 : k_total;
+    float part = 0.0f;
+    if (bf16_dot) {
+      for (int64_t k = k0; k < k1; k += 2) {
+        auto factor = [&](auto f, int64_t i) { return i < k1 ? flush(static_cast<float>(BFloat16(f(i)))) : 0.0f; };
+        part = flush(std::fma(factor(a, k + 1), factor(w, k + 1), part));
+        part = flush(std::fma(factor(a, k), factor(w, k), part));
+      }
+    } else {
+      for (int64_t k = k0; k < k1; ++k) part = std::fma(a(k), w(k), part);
+    }
+    sum = k0 == 0 ? part : sum + part;
+  }
+  return sum;
+}
+
+}  // namespace
+
+void gemm(const GemmArgs& g, bool bf16_dot) {
+  const Weights weights{g.b_kind, g.b, g.k};
+  for (int64_t m = 0; m < g.m; ++m) {
+    for (int64_t n = 0; n < g.n; ++n) {
+      if (g.b_kind == WeightKind::kS8) {
+        int64_t acc = 0;
+        for (int64_t k = 0; k < g.k; ++k) acc += load_u8(g.a_dtype, g.a, m * g.lda + k) * weights.as_int(k, n);
+        finish_s32(g.epilogue, acc, m, n, g.c, g.ldc);
+        continue;
+      }
+      const float acc = blocked_sum(
+          g.k, bf16_dot && g.b_kind == WeightKind::kBF16,
+          [&](int64_t k) { return load_float(g.a_dtype, g.a, m * g.lda + k); },
+          [&](int64_t k) { return weights.as_float(k, n); });
+      finish_f32(g.epilogue, acc, m, n, g.c, g.ldc);
+    }
+  }
+}
+
+void conv(const ConvArgs& a, bool bf16_dot) {
+  const int64_t cg = a.in_c / a.groups, ng = a.out_c / a.groups, k_total = cg * a.kernel_h * a.kernel_w;
+  const size_t group_bytes = packed_bytes(a.weight_kind, k_total, ng);
+  for (int64_t m = 0; m < a.batch * a.out_h * a.out_w; ++m) {
+    const int64_t ow = m % a.out_w, oh = m / a.out_w % a.out_h, b = m / a.out_w / a.out_h;
+    for (int64_t n = 0; n < a.out_c; ++n) {
+      const int64_t g = n / ng;
+      const Weights weights{a.weight_kind, static_cast<const char*>(a.weights) + static_cast<size_t>(g) * group_bytes,
+                            k_total};
+      // Offset of the input element of k, or -1 in the padding.
+      auto offset = [&](int64_t k) -> int64_t {
+        const int64_t tap = k / cg, c = k % cg;
+        const int64_t ih = oh * a.stride_h - a.pad_top + tap / a.kernel_w * a.dilation_h;
+        const int64_t iw = ow * a.stride_w - a.pad_left + tap % a.kernel_w * a.dilation_w;
+        if (ih < 0 || ih >= a.in_h || iw < 0 || iw >= a.in_w) return -1;
+        return ((b * a.in_h + ih) * a.in_w + iw) * a.in_ld + g * cg + c;
+      };
+      if (a.weight_kind == WeightKind::kS8) {
+        const uint8_t zero = static_cast<uint8_t>(a.in_zero);
+        int64_t acc = 0;
+        for (int64_t k = 0; k < k_total; ++k) {
+          const int64_t at = offset(k);
+          acc += (at < 0 ? load_u8(a.in_dtype, &zero, 0) : load_u8(a.in_dtype, a.in, at)) * weights.as_int(k, n % ng);
+        }
+        finish_s32(a.epilogue, acc, m, n, a.out, a.out_ld);
+        continue;
+      }
+      const float acc = blocked_sum(
+          k_total, bf16_dot && a.weight_kind == WeightKind::kBF16,
+          [&](int64_t k) {
+            const int64_t at = offset(k);
+            return at < 0 ? 0.0f : load_float(a.in_dtype, a.in, at);
+          },
+          [&](int64_t k) { return weights.as_float(k, n % ng); });
+      finish_f32(a.epilogue, acc, m, n, a.out, a.out_ld);
+    }
+  }
+}
+
+void depthwise(const DepthwiseArgs& a) {
+  const int64_t columns = (a.c + 15) / 16 * 16;
+  for (int64_t m = 0; m < a.batch * a.out_h * a.out_w; ++m) {
+    const int64_t ow = m % a.out_w, oh = m / a.out_w % a.out_h, b = m / a.out_w / a.out_h;
+    for (int64_t c = 0; c < a.c; ++c) {
+      float acc_f32 = 0.0f;
+      int64_t acc_s32 = 0;
+      for (int64_t tap = 0; tap < a.kernel_h * a.kernel_w; ++tap) {
+        const int64_t ih = oh * a.stride_h - a.pad_top + tap / a.kernel_w * a.dilation_h;
+        const int64_t iw = ow * a.stride_w - a.pad_left + tap % a.kernel_w * a.dilation_w;
+        const bool inside = ih >= 0 && ih < a.in_h && iw >= 0 && iw < a.in_w;
+        const int64_t at = ((b * a.in_h + ih) * a.in_w + iw) * a.in_ld + c;
+        if (a.in_dtype == DType::kF32) {
+          acc_f32 = std::fma(inside ? static_cast<const float*>(a.in)[at] : 0.0f,
+                             static_cast<const float*>(a.weights)[tap * columns + c], acc_f32);
+        } else {
+          const uint8_t zero = static_cast<uint8_t>(a.in_zero);
+          acc_s32 += (inside ? load_u8(a.in_dtype, a.in, at) : load_u8(a.in_dtype, &zero, 0)) *
+                     static_cast<const int8_t*>(a.weights)[tap * columns + c];
+        }
+      }
+      if (a.in_dtype == DType::kF32)
+        finish_f32(a.epilogue, acc_f32, m, c, a.out, a.out_ld);
+      else
+        finish_s32(a.epilogue, acc_s32, m, c, a.out, a.out_ld);
+    }
+  }
+}
+
+void matmul(const MatmulArgs& g) {
+  for (int64_t i = 0; i < g.batch[0] * g.batch[1] * g.batch[2]; ++i) {
+    const int64_t index[3] = {i / (g.batch[1] * g.batch[2]), i / g.batch[2] % g.batch[1], i % g.batch[2]};
+    auto offset = [&](const int64_t(&stride)[3]) {
+      return index[0] * stride[0] + index[1] * stride[1] + index[2] * stride[2];
+    };
+    const float *a = g.a + offset(g.a_batch), *b = g.b + offset(g.b_batch);
+    Epilogue e = g.epilogue;
+    const int64_t out = offset(g.c_batch);
+    if (e.residual != nullptr) {
+      e.residual = static_cast<const char*>(e.residual) + out * dtype_bits(e.residual_dtype) / 8;
+    }
+    void* c = static_cast<char*>(g.c) + out * dtype_bits(e.out) / 8;
+    for (int64_t m = 0; m < g.m; ++m) {
+      for (int64_t n = 0; n < g.n; ++n) {
+        const float acc = blocked_sum(
+            g.k, false, [&](int64_t k) { return a[m * g.lda + k]; },
+            [&](int64_t k) { return b[k * g.b_row + n * g.b_col]; });
+        finish_f32(e, acc, m, n, c, g.ldc);
+      }
+    }
+  }
+}
+
+}  // namespace lowp::kernels::reference

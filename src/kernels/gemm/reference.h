@@ -1,0 +1,16 @@
+// The contracts of gemm.h, conv.h and depthwise.h, naive: what tests trust.
+#pragma once
+
+#include "kernels/conv/conv.h"
+#include "kernels/depthwise/depthwise.h"
+#include "kernels/gemm/gemm.h"
+
+namespace lowp::kernels::reference {
+
+// bf16_dot: as targets with vdpbf16ps compute bf16 weights; else bf16 is storage.
+void gemm(const GemmArgs& args, bool bf16_dot);
+void conv(const ConvArgs& args, bool bf16_dot);
+void depthwise(const DepthwiseArgs& args);
+void matmul(const MatmulArgs& args);
+
+}  // namespace lowp::kernels::reference
