@@ -11,7 +11,7 @@ namespace lowp::kernels {
 //   s = x + residual                              (x without a residual)
 //   layer norm: mean = sum(s) / n, d = s - mean   RMS norm: d = s
 //   inv = 1 / sqrt(sum(fma d d) / n + eps)
-//   y = fma(d * inv, gamma, beta)                 (d * inv * gamma without beta, d * inv without gamma)
+//   y = fma(d * inv, gamma, beta)                 (d * inv * gamma without beta, d * inv + beta without gamma)
 // and, in the same pass, any of: sum_out = s, quantized = quantize(y) as in quantize.h, mean and inv_std per row.
 struct LayerNormArgs {
   int64_t rows = 0, n = 0;

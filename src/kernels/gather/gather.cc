@@ -1,0 +1,71 @@
+#include "kernels/gather/gather.h"
+
+#include <cstring>
+
+#include "kernels/quantize/table.h"
+#include "kernels/select.h"
+
+LOWP_DECLARE_TABLES(QuantizeTable, quantize_table)
+
+namespace lowp::kernels {
+namespace {
+
+int64_t index_at(const void* indices, DType dtype, int64_t i) {
+  return dtype == DType::kI32 ? static_cast<const int32_t*>(indices)[i] : static_cast<const int64_t*>(indices)[i];
+}
+// Negative indices count from the end.
+int64_t row_at(const void* indices, DType dtype, int64_t i, int64_t limit) {
+  int64_t index = index_at(indices, dtype, i);
+  return index < 0 ? index + limit : index;
+}
+
+// Rows shorter than this are copied by size, without a call.
+template <typename T>
+void copy_small(const GatherArgs& a, const uint8_t* x, uint8_t* y, int64_t begin, int64_t end) {
+  for (int64_t k = begin; k < end; ++k) {
+    memcpy(y + k * sizeof(T), x + row_at(a.indices, a.index_dtype, k, a.limit) * sizeof(T), sizeof(T));
+  }
+}
+
+}  // namespace
+
+int64_t find_bad_index(const void* indices, DType dtype, int64_t count, int64_t limit) {
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t index = index_at(indices, dtype, i);
+    if (index < -limit || index >= limit) return i;
+  }
+  return -1;
+}
+
+void gather(const GatherArgs& a, int threads) {
+  if (a.row_bytes == 0) return;
+  for (int64_t o = 0; o < a.outer; ++o) {
+    const uint8_t* x = static_cast<const uint8_t*>(a.x) + o * a.limit * a.row_bytes;
+    uint8_t* y = static_cast<uint8_t*>(a.y) + o * a.count * a.row_bytes;
+    parallel_ranges(threads, a.count, 4 * kGrainElements / a.row_bytes, 64, [&](int64_t begin, int64_t end) {
+      switch (a.row_bytes) {
+        case 1: return copy_small<uint8_t>(a, x, y, begin, end);
+        case 4: return copy_small<uint32_t>(a, x, y, begin, end);
+        case 8: return copy_small<uint64_t>(a, x, y, begin, end);
+        default: break;
+      }
+      for (int64_t k = begin; k < end; ++k) {
+        const uint8_t* row = x + row_at(a.indices, a.index_dtype, k, a.limit) * a.row_bytes;
+        memcpy(y + k * a.row_bytes, row, static_cast<size_t>(a.row_bytes));
+      }
+    });
+  }
+}
+
+void gather_s8_f32(const GatherS8Args& a, int threads) {
+  if (a.n == 0) return;
+  const QuantizeTable& table = LOWP_SELECT_TABLE(quantize_table);
+  parallel_ranges(threads, a.count, kGrainElements / a.n, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      int64_t row = row_at(a.indices, a.index_dtype, k, a.limit);
+      table.dequantize_run(true, a.scale[row], 0, a.x + row * a.n, a.y + k * a.n, a.n);
+    }
+  });
+}
+
+}  // namespace lowp::kernels

@@ -1,0 +1,18 @@
+#include "kernels/softmax/softmax.h"
+
+#include "kernels/select.h"
+#include "kernels/softmax/table.h"
+
+LOWP_DECLARE_TABLES(SoftmaxTable, softmax_table)
+
+namespace lowp::kernels {
+
+void softmax_f32(const SoftmaxArgs& args, int threads) {
+  if (args.n == 0) return;
+  const SoftmaxTable& table = LOWP_SELECT_TABLE(softmax_table);
+  // An exp costs about four times a copy.
+  parallel_ranges(threads, args.rows, kGrainElements / (4 * args.n), 1,
+                  [&](int64_t begin, int64_t end) { table.rows(args, begin, end); });
+}
+
+}  // namespace lowp::kernels
