@@ -200,6 +200,30 @@ inline F32 rotate_half(F32 a) {
   return {_mm256_permute_ps(a.lo, 0xb1), a.hi};
 }
 
+// y[c * 16 + r] = x[r * stride + c] for an 8 x 8 block.
+inline void transpose_8x8(const float* x, int64_t stride, float* y) {
+  __m256 r[8], t[8];
+  for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(x + i * stride);
+  for (int i = 0; i < 8; i += 4) {
+    __m256 a = _mm256_unpacklo_ps(r[i], r[i + 1]), b = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    __m256 c = _mm256_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm256_unpackhi_ps(r[i + 2], r[i + 3]);
+    t[i] = _mm256_shuffle_ps(a, c, 0x44);
+    t[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+    t[i + 2] = _mm256_shuffle_ps(b, d, 0x44);
+    t[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+  }
+  for (int j = 0; j < 4; ++j) {
+    _mm256_storeu_ps(y + j * 16, _mm256_permute2f128_ps(t[j], t[j + 4], 0x20));
+    _mm256_storeu_ps(y + (j + 4) * 16, _mm256_permute2f128_ps(t[j], t[j + 4], 0x31));
+  }
+}
+// The same for a 16 x 16 block.
+inline void transpose_16x16(const float* x, int64_t stride, float* y) {
+  for (int r = 0; r < 16; r += 8) {
+    for (int c = 0; c < 16; c += 8) transpose_8x8(x + r * stride + c, stride, y + c * 16 + r);
+  }
+}
+
 // IEEE half precision bits; conversion to it rounds to nearest even.
 inline F32 load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(load_bytes(p)), _mm256_cvtph_ps(load_bytes(p + 8))}; }
 inline F32 load_f16_n(const uint16_t* p, int n) {

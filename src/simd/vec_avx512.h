@@ -154,6 +154,30 @@ inline F32 rotate_half(F32 a) {
   return {_mm512_permute_ps(a.v, 0xb1)};
 }
 
+// y[c * 16 + r] = x[r * stride + c] for a 16 x 16 block.
+inline void transpose_16x16(const float* x, int64_t stride, float* y) {
+  __m512 r[16], t[16];
+  for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_ps(x + i * stride);
+  // Within 128-bit lanes: 4 x 4 blocks of four rows.
+  for (int i = 0; i < 16; i += 4) {
+    __m512 a = _mm512_unpacklo_ps(r[i], r[i + 1]), b = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    __m512 c = _mm512_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm512_unpackhi_ps(r[i + 2], r[i + 3]);
+    t[i] = _mm512_shuffle_ps(a, c, 0x44);
+    t[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
+    t[i + 2] = _mm512_shuffle_ps(b, d, 0x44);
+    t[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
+  }
+  // Then the 128-bit lanes themselves, a 4 x 4 transpose of them for each column within a lane.
+  for (int j = 0; j < 4; ++j) {
+    __m512 a = _mm512_shuffle_f32x4(t[j], t[j + 4], 0x44), b = _mm512_shuffle_f32x4(t[j], t[j + 4], 0xee);
+    __m512 c = _mm512_shuffle_f32x4(t[j + 8], t[j + 12], 0x44), d = _mm512_shuffle_f32x4(t[j + 8], t[j + 12], 0xee);
+    _mm512_storeu_ps(y + j * 16, _mm512_shuffle_f32x4(a, c, 0x88));
+    _mm512_storeu_ps(y + (j + 4) * 16, _mm512_shuffle_f32x4(a, c, 0xdd));
+    _mm512_storeu_ps(y + (j + 8) * 16, _mm512_shuffle_f32x4(b, d, 0x88));
+    _mm512_storeu_ps(y + (j + 12) * 16, _mm512_shuffle_f32x4(b, d, 0xdd));
+  }
+}
+
 // IEEE half precision bits; conversion to it rounds to nearest even.
 inline F32 load_f16(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};

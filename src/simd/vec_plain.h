@@ -266,6 +266,13 @@ inline F32 rotate_half(F32 a) {
   return a;
 }
 
+// y[c * 16 + r] = x[r * stride + c] for a 16 x 16 block.
+inline void transpose_16x16(const float* x, int64_t stride, float* y) {
+  for (int r = 0; r < 16; ++r) {
+    for (int c = 0; c < 16; ++c) y[c * 16 + r] = x[r * stride + c];
+  }
+}
+
 // IEEE half precision bits; conversion to it rounds to nearest even.
 inline F32 load_f16_n(const uint16_t* p, int n) {
   F32 r;

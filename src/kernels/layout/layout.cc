@@ -84,13 +84,20 @@ void transpose_block(const T* x, T* y, int64_t a, int64_t b, int64_t x_stride_b,
 
 template <typename T>
 void copy_typed(StridedCopy c, const T* x, T* y, int threads) {
+  if (c.rank == 1) {
+    parallel_ranges(
+        threads, c.dims[0], 4 * kGrainElements / static_cast<int64_t>(sizeof(T)), 64, [&](int64_t begin, int64_t end) {
+          copy_row(x + begin * c.x_strides[0], y + begin * c.y_strides[0], end - begin, c.x_strides[0], c.y_strides[0]);
+        });
+    return;
+  }
   int last = c.rank - 1;
   // y's contiguous dimension innermost; where x is contiguous along another, that one next to it.
   for (int i = 0; i < last; ++i) {
     if (c.y_strides[i] == 1 && c.y_strides[last] != 1) move_to_end(&c, i, c.rank);
   }
   bool square = false;
-  if (c.rank >= 2 && c.y_strides[last] == 1 && c.x_strides[last] != 1 && c.x_strides[last] != 0) {
+  if (c.y_strides[last] == 1 && c.x_strides[last] != 1 && c.x_strides[last] != 0) {
     for (int i = 0; i < last && !square; ++i) {
       if (c.x_strides[i] == 1) {
         move_to_end(&c, i, last);

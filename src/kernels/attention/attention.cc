@@ -1,0 +1,62 @@
+#include "kernels/attention/attention.h"
+
+#include <atomic>
+
+#include "kernels/attention/table.h"
+#include "kernels/select.h"
+
+LOWP_DECLARE_TABLES(AttentionTable, attention_table)
+
+namespace lowp::kernels {
+namespace {
+
+int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+AttentionScratch scratch_layout(const AttentionArgs& a) {
+  AttentionScratch s;
+  s.score_ld = round_up(a.t, 16) + 16;
+  s.keys = round_up(a.t, 16) * a.d;
+  s.values = round_up(a.dv, 16) * a.t;
+  s.queries = kQueryBlock * round_up(a.d, 16);
+  s.scores = kQueryBlock * s.score_ld;
+  s.outputs = kQueryBlock * round_up(a.dv, 16);
+  s.size = s.keys + s.values + s.queries + s.scores + s.outputs;
+  return s;
+}
+
+// Queries a task: all of a head's, unless there are too few heads to keep the threads evenly busy. Splitting a head
+// packs its keys and values again.
+int64_t queries_per_task(const AttentionArgs& a, int threads) {
+  int64_t heads = a.batch * a.heads;
+  if (threads <= 1 || heads >= 2 * threads) return a.s;
+  int64_t pieces = (2 * threads + heads - 1) / heads;
+  return round_up((a.s + pieces - 1) / pieces, kQueryBlock);
+}
+
+}  // namespace
+
+size_t attention_scratch(const AttentionArgs& args, int threads) {
+  return static_cast<size_t>(scratch_layout(args).size) * sizeof(float) * static_cast<size_t>(std::max(threads, 1));
+}
+
+void attention_f32(const AttentionArgs& args, void* scratch, int threads) {
+  if (args.batch * args.heads * args.s * args.dv == 0) return;
+  const AttentionTable& table = LOWP_SELECT_TABLE(attention_table);
+  AttentionScratch layout = scratch_layout(args);
+  int64_t size = queries_per_task(args, threads);
+  int64_t pieces = (args.s + size - 1) / size;
+  int64_t tasks = args.batch * args.heads * pieces;
+  int64_t work = args.batch * args.heads * args.s * args.t * (args.d + args.dv);
+  int64_t workers = std::min<int64_t>({threads, tasks, work / (16 * kGrainElements) + 1});
+  // Each worker has its own scratch and takes the next task that nobody has.
+  std::atomic<int64_t> next{0};
+  parallel_for(threads, workers, [&](int64_t worker) {
+    float* buffers = static_cast<float*>(scratch) + worker * layout.size;
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+      int64_t piece = i % pieces, head = i / pieces % args.heads, batch = i / pieces / args.heads;
+      table.head(args, layout, batch, head, piece * size, std::min(args.s, (piece + 1) * size), buffers);
+    }
+  });
+}
+
+}  // namespace lowp::kernels

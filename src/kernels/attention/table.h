@@ -1,0 +1,28 @@
+// What a target's translation unit of the attention family offers, and the scratch of one worker.
+#pragma once
+
+#include "kernels/attention/attention.h"
+
+namespace lowp::kernels {
+
+// Queries whose scores are in flight at once: 32 rows of 128 scores are 18 KiB, which leaves room in L1 for a panel.
+inline constexpr int64_t kQueryBlock = 32;
+
+// One worker's buffers, in floats; every part starts at a multiple of 16 floats.
+struct AttentionScratch {
+  int64_t keys;      // k packed: panels of 16 keys, [t / 16][d][16], zero beyond t
+  int64_t values;    // v packed: panels of 16 columns, [dv / 16][t][16], zero beyond dv
+  int64_t queries;   // [kQueryBlock][d], scaled
+  int64_t scores;    // [kQueryBlock][score_ld]
+  int64_t outputs;   // [kQueryBlock][dv rounded up to 16]
+  int64_t size;      // sum of all
+  int64_t score_ld;  // t rounded up to 16, and 16 more so that rows do not collide in the cache
+};
+
+struct AttentionTable {
+  // Queries [begin, end) of one batch item and head.
+  void (*head)(const AttentionArgs& args, const AttentionScratch& layout, int64_t batch, int64_t head, int64_t begin,
+               int64_t end, float* scratch);
+};
+
+}  // namespace lowp::kernels
