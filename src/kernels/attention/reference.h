@@ -1,0 +1,10 @@
+// The contract of attention.h, naively, for tests.
+#pragma once
+
+#include "kernels/attention/attention.h"
+
+namespace lowp::kernels::reference {
+
+void attention_f32(const AttentionArgs& args);
+
+}  // namespace lowp::kernels::reference
