@@ -26,7 +26,7 @@ bool small(const std::vector<TensorType>& types, int64_t max_elements) {
   for (const TensorType& t : types) {
     if (t.dtype == DType::kInvalid) continue;
     if (!t.concrete()) return false;
-    auto n = checked_element_count(t.extents());
+    auto n = ir::checked_element_count(t.extents());
     if (!n || *n > max_elements) return false;
     total += *n;
   }

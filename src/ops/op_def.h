@@ -248,11 +248,11 @@ enum class LayoutRule : uint8_t {
 
 struct SampleInput {
   DType dtype = DType::kF32;
-  Extents extents;
+  Extents extents{};
   double low = -2.0;  // random content, uniform in [low, high]; integers inclusive
   double high = 2.0;
   bool constant = false;   // known when types are inferred
-  Tensor value;            // given content instead of random
+  Tensor value{};            // given content instead of random
   bool absent = false;     // an optional input left out
   bool differentiable = true;
 };

@@ -1,0 +1,185 @@
+// MaxPool, AveragePool, LpPool and their global forms.
+#include "ops/reference.h"
+#include "ops/window.h"
+
+namespace lowp::ops {
+namespace {
+
+Status infer_pool(InferContext& ctx) {
+  const auto& a = ctx.attrs<PoolAttrs>();
+  if (!ctx.has_rank(0)) {
+    ctx.set_unranked(0, ctx.dtype(0));
+    if (ctx.outputs() > 1) ctx.set_unranked(1, DType::kI64);
+    return {};
+  }
+  const ir::Dims& x = ctx.dims(0);
+  if (x.size() < 3) return error(Code::kShapeMismatch, "input has shape {}, rank 3 or more is wanted", ctx.type(0).to_string());
+  LOWP_ASSIGN(Window window, resolve_window(a, a.kernel_shape, ir::Dims(x.begin() + 2, x.end()), a.ceil_mode));
+  ir::Dims out = {x[0], x[1]};
+  out.insert(out.end(), window.out.begin(), window.out.end());
+  if (ctx.outputs() > 1) ctx.set(1, DType::kI64, out);
+  ctx.set(0, ctx.dtype(0), std::move(out));
+  return {};
+}
+
+// Calls fn(output index, plane, offsets of the window's taps inside the image, taps that count as padding).
+template <typename F>
+Status for_each_window(EvalContext& ctx, F fn) {
+  const auto& a = ctx.attrs<PoolAttrs>();
+  const Tensor& x = ctx.in(0);
+  const Extents xs(x.extents().begin() + 2, x.extents().end());
+  LOWP_ASSIGN(Window w, resolve_window(a, a.kernel_shape, ir::Dims(xs.begin(), xs.end()), a.ceil_mode));
+  const Extents strides = ir::row_major_strides(xs);
+  const int64_t image = ir::element_count(xs);
+  std::vector<int64_t> inside;
+  for_each_index(ctx.out(0).extents(), [&](int64_t i, const Extents& index) {
+    inside.clear();
+    int64_t padding = 0;
+    for_each_index(w.kernel, [&](int64_t, const Extents& k) {
+      int64_t offset = 0;
+      bool in_image = true;
+      bool in_padding = true;
+      for (size_t d = 0; d < k.size(); ++d) {
+        const int64_t p = index[d + 2] * w.strides[d] - w.pads_begin[d] + k[d] * w.dilations[d];
+        in_image = in_image && p >= 0 && p < xs[d];
+        in_padding = in_padding && p < xs[d] + w.pads_end[d];  // beyond: only ceil_mode reaches there, never counted
+        offset += p * strides[d];
+      }
+      if (in_image) {
+        inside.push_back(offset);
+      } else if (in_padding) {
+        ++padding;
+      }
+    });
+    fn(i, (index[0] * x.extent(1) + index[1]) * image, inside, padding);
+  });
+  return {};
+}
+
+Status max_pool(EvalContext& ctx) {
+  const bool column_major = ctx.attrs<PoolAttrs>().storage_order != 0;
+  return dispatch_numeric(ctx.in(0).dtype(), [&](auto tag) -> Status {
+    using T = typename decltype(tag)::type;
+    using C = compute_t<T>;
+    const Tensor& x = ctx.in(0);
+    const int64_t width = x.extent(x.rank() - 1);
+    const int64_t height = x.rank() == 4 ? x.extent(2) : 1;
+    return for_each_window(ctx, [&](int64_t i, int64_t plane, const std::vector<int64_t>& inside, int64_t) {
+      C best = std::numeric_limits<C>::has_infinity ? -std::numeric_limits<C>::infinity() : std::numeric_limits<C>::lowest();
+      int64_t where = inside.empty() ? 0 : inside[0];
+      for (int64_t offset : inside) {
+        const C v = static_cast<C>(x.data<T>()[plane + offset]);
+        if (v > best || (v != v && best == best)) {
+          best = v;
+          where = offset;
+        }
+      }
+      ctx.out(0).mutable_data<T>()[i] = static_cast<T>(best);
+      if (ctx.wants(1)) {
+        ctx.out(1).mutable_data<int64_t>()[i] = plane + (column_major ? where % width * height + where / width : where);
+      }
+    });
+  });
+}
+Status average_pool(EvalContext& ctx) {
+  const bool include_pad = ctx.attrs<PoolAttrs>().count_include_pad;
+  return dispatch_float(ctx.in(0).dtype(), [&](auto tag) -> Status {
+    using T = typename decltype(tag)::type;
+    return for_each_window(ctx, [&](int64_t i, int64_t plane, const std::vector<int64_t>& inside, int64_t padding) {
+      double sum = 0;
+      for (int64_t offset : inside) sum += static_cast<double>(static_cast<compute_t<T>>(ctx.in(0).data<T>()[plane + offset]));
+      const auto count = static_cast<double>(static_cast<int64_t>(inside.size()) + (include_pad ? padding : 0));
+      ctx.out(0).mutable_data<T>()[i] = static_cast<T>(static_cast<compute_t<T>>(count > 0 ? sum / count : 0));
+    });
+  });
+}
+
+Status infer_global(InferContext& ctx) {
+  if (!ctx.has_rank(0)) {
+    ctx.set_unranked(0, ctx.dtype(0));
+    return {};
+  }
+  ir::Dims out = ctx.dims(0);
+  if (out.size() < 3) return error(Code::kShapeMismatch, "input has shape {}, rank 3 or more is wanted", ctx.type(0).to_string());
+  for (size_t i = 2; i < out.size(); ++i) out[i] = ir::Dim(1);
+  ctx.set(0, ctx.dtype(0), std::move(out));
+  return {};
+}
+Status global_average(EvalContext& ctx) {
+  return dispatch_float(ctx.in(0).dtype(), [&](auto tag) -> Status {
+    using T = typename decltype(tag)::type;
+    const int64_t planes = ctx.in(0).extent(0) * ctx.in(0).extent(1);
+    const int64_t image = planes == 0 ? 0 : ctx.in(0).size() / planes;
+    for (int64_t p = 0; p < planes; ++p) {
+      double sum = 0;
+      for (int64_t i = 0; i < image; ++i) sum += static_cast<double>(static_cast<compute_t<T>>(ctx.in(0).data<T>()[p * image + i]));
+      ctx.out(0).mutable_data<T>()[p] = static_cast<T>(static_cast<compute_t<T>>(sum / static_cast<double>(image)));
+    }
+    return {};
+  });
+}
+Status global_max(EvalContext& ctx) {
+  return dispatch_float(ctx.in(0).dtype(), [&](auto tag) -> Status {
+    using T = typename decltype(tag)::type;
+    using C = compute_t<T>;
+    const int64_t planes = ctx.in(0).extent(0) * ctx.in(0).extent(1);
+    const int64_t image = planes == 0 ? 0 : ctx.in(0).size() / planes;
+    for (int64_t p = 0; p < planes; ++p) {
+      C best = -std::numeric_limits<C>::infinity();
+      for (int64_t i = 0; i < image; ++i) {
+        const C v = static_cast<C>(ctx.in(0).data<T>()[p * image + i]);
+        if (v > best || v != v) best = v;
+      }
+      ctx.out(0).mutable_data<T>()[p] = static_cast<T>(best);
+    }
+    return {};
+  });
+}
+Status global_average_gradient(GradContext& g) {
+  GraphBuilder& b = g.builder();
+  const TensorType& t = g.in(0)->type;
+  if (!t.has_rank()) return error(Code::kUnsupported, "the gradient of GlobalAveragePool wants a known rank");
+  double image = 1;
+  for (size_t i = 2; i < t.dims->size(); ++i) {
+    if (!(*t.dims)[i].known()) return error(Code::kUnsupported, "the gradient of GlobalAveragePool wants known spatial extents");
+    image *= static_cast<double>((*t.dims)[i].value());
+  }
+  ir::Value* scaled = b.op("Mul", {g.grad_out(), b.scalar_like(g.grad_out(), 1 / image)});
+  g.set_grad_in(0, b.op("Expand", {scaled, b.op("Shape", {g.in(0)})}));
+  return {};
+}
+
+std::vector<Sample> pool_samples() {
+  const std::vector<int64_t> three = {3, 3};
+  return {{{{"kernel_shape", three}, {"strides", std::vector<int64_t>{2, 2}}, {"pads", std::vector<int64_t>{1, 1, 1, 1}}}, {{DType::kF32, {2, 17, 9, 11}}}},
+          {{{"kernel_shape", std::vector<int64_t>{2, 3}}, {"ceil_mode", int64_t{1}}, {"strides", three}}, {{DType::kF32, {1, 5, 8, 10}}}}};
+}
+
+}  // namespace
+
+std::vector<OpDef> pool() {
+  std::vector<OpDef> defs;
+  auto add = [&](const char* name, Status (*infer)(InferContext&), Status (*reference)(EvalContext&), std::vector<Sample> (*samples)()) -> OpDef& {
+    OpDef def;
+    def.name = name;
+    def.infer = infer;
+    def.reference = reference;
+    def.layout = LayoutRule::kChannelsLast;
+    def.samples = samples;
+    defs.push_back(std::move(def));
+    return defs.back();
+  };
+  {
+    OpDef& def = add("MaxPool", infer_pool, max_pool, pool_samples);
+    def.max_outputs = 2;
+    def.attrs = ir::AttrCodec::of<PoolAttrs>();
+    def.quantize = QuantRule::kPassThrough;
+  }
+  add("AveragePool", infer_pool, average_pool, pool_samples).attrs = ir::AttrCodec::of<PoolAttrs>();
+  auto global_samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {2, 19, 5, 7}}}}}; };
+  add("GlobalAveragePool", infer_global, global_average, global_samples).gradient = global_average_gradient;
+  add("GlobalMaxPool", infer_global, global_max, global_samples);
+  return defs;
+}
+
+}  // namespace lowp::ops

@@ -1,0 +1,101 @@
+// Softmax and LogSoftmax along an axis, and softmax cross-entropy for training.
+#include "ops/reference.h"
+
+namespace lowp::ops {
+namespace {
+
+struct SoftmaxAttrs {
+  int64_t axis = -1;
+  bool operator==(const SoftmaxAttrs&) const = default;
+  static constexpr auto fields() { return std::tuple(ir::field("axis", &SoftmaxAttrs::axis)); }
+};
+
+Status infer(InferContext& ctx) {
+  LOWP_TRY(want_float(ctx, 0));
+  if (ctx.has_rank(0)) LOWP_TRY([&]() -> Status { auto a = normalize_axis(ctx.attrs<SoftmaxAttrs>().axis, static_cast<int64_t>(ctx.dims(0).size())); return a ? Status() : a.error(); }());
+  return infer_same_as_input(ctx);
+}
+
+template <bool kLog>
+Status reference(EvalContext& ctx) {
+  const Tensor& x = ctx.in(0);
+  LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<SoftmaxAttrs>().axis, x.rank()));
+  const int64_t n = x.extent(static_cast<int>(axis));
+  int64_t inner = 1;
+  for (int i = static_cast<int>(axis) + 1; i < x.rank(); ++i) inner *= x.extent(i);
+  const int64_t outer = n * inner == 0 ? 0 : x.size() / (n * inner);
+  return dispatch_float(x.dtype(), [&](auto tag) -> Status {
+    using T = typename decltype(tag)::type;
+    for (int64_t o = 0; o < outer; ++o) {
+      for (int64_t i = 0; i < inner; ++i) {
+        const T* in = x.data<T>() + o * n * inner + i;
+        T* out = ctx.out(0).mutable_data<T>() + o * n * inner + i;
+        auto at = [&](int64_t k) { return static_cast<double>(static_cast<compute_t<T>>(in[k * inner])); };
+        double top = -std::numeric_limits<double>::infinity();
+        for (int64_t k = 0; k < n; ++k) top = std::max(top, at(k));
+        double sum = 0;
+        for (int64_t k = 0; k < n; ++k) sum += std::exp(at(k) - top);
+        for (int64_t k = 0; k < n; ++k) {
+          const double v = kLog ? at(k) - top - std::log(sum) : std::exp(at(k) - top) / sum;
+          out[k * inner] = static_cast<T>(static_cast<compute_t<T>>(v));
+        }
+      }
+    }
+    return {};
+  });
+}
+
+Status softmax_gradient(GradContext& g) {
+  // y * (dy - sum(dy * y))
+  GraphBuilder& b = g.builder();
+  ir::Value* axis = b.ints({g.attrs<SoftmaxAttrs>().axis});
+  ir::Value* s = b.op("ReduceSum", {b.op("Mul", {g.grad_out(), g.out()}), axis});
+  g.set_grad_in(0, b.op("Mul", {g.out(), b.op("Sub", {g.grad_out(), s})}));
+  return {};
+}
+Status log_softmax_gradient(GradContext& g) {
+  // dy - softmax(x) * sum(dy)
+  GraphBuilder& b = g.builder();
+  ir::Value* s = b.op("ReduceSum", {g.grad_out(), b.ints({g.attrs<SoftmaxAttrs>().axis})});
+  g.set_grad_in(0, b.op("Sub", {g.grad_out(), b.op("Mul", {b.op("Exp", {g.out()}), s})}));
+  return {};
+}
+
+// Before opset 13 the tensor was flattened to 2-d at axis (default 1). The same as axis -1 where that is the last axis.
+Status upgrade(ImportedNode& node) {
+  if (node.version >= 13) return {};
+  const auto* axis_attr = node.attrs.contains("axis") ? std::get_if<int64_t>(&node.attrs["axis"]) : nullptr;
+  int64_t axis = axis_attr != nullptr ? *axis_attr : 1;
+  const ir::Value* x = node.inputs.empty() ? nullptr : node.inputs[0];
+  if (x != nullptr && x->type.has_rank() && axis >= 0 && axis == x->type.rank() - 1) axis = -1;
+  if (axis != -1) {
+    return error(Code::kUnsupported, "softmax of opset {} flattened at axis {}, which is not the last", node.version, axis)
+        .with_hint("convert the model to opset 13 or later");
+  }
+  node.attrs["axis"] = int64_t{-1};
+  return {};
+}
+
+std::vector<Sample> samples() {
+  return {{{}, {{DType::kF32, {5, 37}, -8, 8}}}, {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 9, 5}, -8, 8}}}, {{}, {{DType::kF32, {2, 3, 128}, -80, 80}}}};
+}
+
+}  // namespace
+
+std::vector<OpDef> softmax() {
+  OpDef soft;
+  soft.name = "Softmax";
+  soft.attrs = ir::AttrCodec::of<SoftmaxAttrs>();
+  soft.infer = infer;
+  soft.reference = reference<false>;
+  soft.gradient = softmax_gradient;
+  soft.upgrade = upgrade;
+  soft.samples = samples;
+  OpDef log_soft = soft;
+  log_soft.name = "LogSoftmax";
+  log_soft.reference = reference<true>;
+  log_soft.gradient = log_softmax_gradient;
+  return {std::move(soft), std::move(log_soft)};
+}
+
+}  // namespace lowp::ops
