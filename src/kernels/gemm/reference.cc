@@ -68,6 +68,10 @@ void store(const Epilogue& e, void* out, int64_t at, float y) {
 
 void finish(const Epilogue& e, float y, int64_t m, int64_t n, void* out, int64_t ldc) {
   if (e.residual != nullptr) y = add_residual(e, m * e.residual_ld + n, y);
+  // In a quantized output relu and clip are part of the clamp, and a NaN becomes its lower end.
+  const bool quantized = e.out == DType::kU8 || e.out == DType::kI8;
+  if (quantized && std::isnan(y) && e.activation == Activation::kRelu) y = 0.0f;
+  if (quantized && std::isnan(y) && e.activation == Activation::kClip) y = e.lo;
   store(e, out, m * ldc + n, activate(e, y));
 }
 void finish_f32(const Epilogue& e, float acc, int64_t m, int64_t n, void* out, int64_t ldc) {

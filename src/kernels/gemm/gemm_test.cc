@@ -1,0 +1,320 @@
+#include "kernels/gemm/gemm.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <tuple>
+
+#include "kernels/gemm/reference.h"
+#include "kernels/gemm/test_util.h"
+#include "kernels/gemm/tiles.h"
+
+namespace lowp::kernels {
+namespace {
+
+using testing::fill_random;
+using testing::GuardedBuffer;
+using testing::on_every_target;
+using testing::Random;
+using testing::RandomEpilogue;
+using testing::same_bits;
+
+struct Case {
+  DType a;
+  WeightKind b;
+  Int8Class int8_class = Int8Class::kExact8;
+};
+constexpr Case kCases[] = {
+    {DType::kF32, WeightKind::kF32},   {DType::kF32, WeightKind::kBF16},
+    {DType::kBF16, WeightKind::kBF16}, {DType::kF32, WeightKind::kF16},
+    {DType::kF16, WeightKind::kF16},   {DType::kU8, WeightKind::kS8},
+    {DType::kI8, WeightKind::kS8},     {DType::kU8, WeightKind::kS8, Int8Class::kA7Quad},
+};
+
+std::string describe(const Case& c, int64_t m, int64_t n, int64_t k) {
+  return std::string(dtype_name(c.a)) + " x kind " + std::to_string(static_cast<int>(c.b)) +
+         (c.int8_class == Int8Class::kA7Quad ? " a7" : "") + " m=" + std::to_string(m) + " n=" + std::to_string(n) +
+         " k=" + std::to_string(k);
+}
+
+bool has_bf16_dot(Target target) { return gemm_table(target)->bf16_dot != nullptr; }
+
+DType weight_dtype(WeightKind kind) {
+  switch (kind) {
+    case WeightKind::kF32: return DType::kF32;
+    case WeightKind::kBF16: return DType::kBF16;
+    case WeightKind::kF16: return DType::kF16;
+    case WeightKind::kS8: return DType::kI8;
+  }
+  return DType::kInvalid;
+}
+
+// Random weights [K, N] packed into a guarded buffer.
+std::unique_ptr<GuardedBuffer> random_weights(Random& random, const Case& c, int64_t k, int64_t n) {
+  const DType dtype = weight_dtype(c.b);
+  std::vector<int8_t> raw(static_cast<size_t>(k * n) * static_cast<size_t>(dtype_bits(dtype)) / 8);
+  fill_random(random, dtype, raw.data(), static_cast<size_t>(k * n));
+  if (c.int8_class == Int8Class::kA7Quad) {
+    testing::project_quads(raw, k, n);
+    EXPECT_TRUE(quad_safe(raw.data(), n, false, k, n));
+  }
+  auto packed = std::make_unique<GuardedBuffer>(packed_bytes(c.b, k, n), kPackedAlign);
+  pack(c.b, dtype, raw.data(), n, false, k, n, packed->data());
+  return packed;
+}
+
+struct Extras {
+  Activation activation = Activation::kNone;
+  DType out = DType::kF32;
+  bool residual = false;
+  DType residual_dtype = DType::kF32;
+};
+
+void check(const Case& c, int64_t m, int64_t n, int64_t k, uint64_t seed, const Extras& extras) {
+  SCOPED_TRACE(describe(c, m, n, k) + " seed " + std::to_string(seed));
+  Random random(seed);
+  const int64_t lda = k + static_cast<int64_t>(seed % 3), ldc = n + static_cast<int64_t>(seed % 2);
+  const size_t a_count = m == 0 ? 0 : static_cast<size_t>((m - 1) * lda + k);
+  GuardedBuffer a(a_count * static_cast<size_t>(dtype_bits(c.a)) / 8);
+  fill_random(random, c.a, a.data(), a_count, c.int8_class == Int8Class::kA7Quad ? 127 : 255);
+  auto b = random_weights(random, c, k, n);
+  const bool is_int = c.b == WeightKind::kS8;
+  const float magnitude = 1.0f / (128.0f * 64.0f * std::sqrt(static_cast<float>(k) + 1.0f));
+  RandomEpilogue epilogue(random, is_int, m, n, extras.activation, extras.out, extras.residual, extras.residual_dtype,
+                          magnitude);
+  const size_t c_count = static_cast<size_t>((m - 1) * ldc + n),
+               c_bytes = c_count * static_cast<size_t>(dtype_bits(extras.out)) / 8;
+  GuardedBuffer want(c_bytes), got(c_bytes);
+
+  GemmArgs args;
+  args.m = m;
+  args.n = n;
+  args.k = k;
+  args.a_dtype = c.a;
+  args.b_kind = c.b;
+  args.int8_class = c.int8_class;
+  args.a = a.data();
+  args.lda = lda;
+  args.b = b->data();
+  args.ldc = ldc;
+  args.epilogue = epilogue.e;
+
+  bool done[2] = {false, false};
+  std::vector<uint8_t> references[2];
+  on_every_target([&](Target target) {
+    const bool dot = has_bf16_dot(target) && c.b == WeightKind::kBF16;
+    if (!done[dot]) {
+      want.fill(0xcd);
+      args.c = want.data();
+      reference::gemm(args, dot);
+      references[dot].assign(want.as<uint8_t>(), want.as<uint8_t>() + c_bytes);
+      done[dot] = true;
+    }
+    for (int threads : {1, 2}) {
+      got.fill(0xcd);
+      args.c = got.data();
+      GuardedBuffer scratch(gemm_scratch(args, threads), 64);
+      gemm(args, scratch.data(), threads);
+      ASSERT_TRUE(same_bits(extras.out, references[dot].data(), got.data(), c_count)) << threads << " threads";
+    }
+  });
+}
+
+TEST(Gemm, ReductionLengths) {
+  for (const Case& c : kCases) {
+    for (int64_t k : {0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 64, 100, 255, 256, 257, 511, 512, 513, 600}) {
+      check(c, 5, 19, k, static_cast<uint64_t>(k), {});
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(Gemm, RowsAndColumns) {
+  for (const Case& c : kCases) {
+    for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 29, 57}) {
+      for (int64_t n : {1, 15, 16, 17, 33, 48, 80, 112, 129}) {
+        check(c, m, n, 12, static_cast<uint64_t>(m * 1000 + n), {});
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// More rows than one chunk, more panels than one group.
+TEST(Gemm, Blocking) {
+  for (const Case& c : kCases) {
+    check(c, 500, 24, 9, 1, {});
+    check(c, 3, 600, 30, 2, {});
+    check(c, 40, 70, 300, 3, {});
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Gemm, Epilogues) {
+  uint64_t seed = 0;
+  for (const Case& c : {kCases[0], kCases[2], kCases[5]}) {
+    for (DType out : {DType::kF32, DType::kBF16, DType::kU8, DType::kI8}) {
+      for (Activation activation : testing::kAllActivations) {
+        check(c, 7, 37, 20, ++seed, {activation, out, false, DType::kF32});
+        for (DType residual : {DType::kF32, DType::kBF16, DType::kU8, DType::kI8}) {
+          check(c, 7, 37, 20, ++seed, {activation, out, true, residual});
+        }
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// Every product at its extreme, for the longest K of the models at hand.
+TEST(Gemm, Int8Extremes) {
+  for (auto [dtype, value, weight] :
+       {std::tuple{DType::kU8, 255, 127}, {DType::kU8, 255, -128}, {DType::kI8, 127, -128}, {DType::kI8, -128, 127}}) {
+    const int64_t m = 6, n = 32, k = 4608;
+    std::vector<uint8_t> a(static_cast<size_t>(m * k), static_cast<uint8_t>(value));
+    std::vector<int8_t> w(static_cast<size_t>(k * n), static_cast<int8_t>(weight));
+    std::vector<int32_t> sums(n), bias(n);
+    std::vector<float> scale(n, 1.0f);
+    GuardedBuffer b(packed_bytes(WeightKind::kS8, k, n), kPackedAlign);
+    pack_s8(w.data(), n, false, k, n, b.as<int8_t>());
+    column_sums(w.data(), n, false, k, n, sums.data());
+    const int zero = 3;
+    fold_zero_point(nullptr, sums.data(), n, dtype, zero, bias.data());
+    std::vector<float> c(static_cast<size_t>(m * n));
+    GemmArgs args;
+    args.m = m, args.n = n, args.k = k, args.a_dtype = dtype, args.b_kind = WeightKind::kS8;
+    args.a = a.data(), args.lda = k, args.b = b.data(), args.c = c.data(), args.ldc = n;
+    args.epilogue.scale = scale.data();
+    args.epilogue.bias_s32 = bias.data();
+    on_every_target([&](Target) {
+      GuardedBuffer scratch(gemm_scratch(args, 1), 64);
+      gemm(args, scratch.data(), 1);
+      for (float y : c) ASSERT_EQ(y, static_cast<float>(k * (value - zero) * weight));
+    });
+  }
+}
+
+// The largest sums that A7-quad allows: 127 against fours of one sign that add up to 258.
+TEST(Gemm, QuadExtremes) {
+  const int64_t m = 5, n = 16, k = 264;
+  for (int sign : {1, -1}) {
+    std::vector<uint8_t> a(static_cast<size_t>(m * k), 127);
+    std::vector<int8_t> w(static_cast<size_t>(k * n));
+    const int four[4] = {127, 127, 3, 1};
+    for (int64_t i = 0; i < k; ++i) {
+      int64_t rows[4];
+      quad_rows(i, rows);
+      const int64_t which = std::find(rows, rows + 4, i) - rows;
+      for (int64_t j = 0; j < n; ++j)
+        w[static_cast<size_t>(i * n + j)] = static_cast<int8_t>(sign * four[(which + j) % 4]);
+    }
+    ASSERT_TRUE(quad_safe(w.data(), n, false, k, n));
+    auto worse = w;
+    for (int64_t i = 0; i < 8; ++i) {
+      if (std::abs(worse[static_cast<size_t>(i * n)]) == 1) {
+        worse[static_cast<size_t>(i * n)] = static_cast<int8_t>(sign * 2);
+        break;
+      }
+    }
+    ASSERT_FALSE(quad_safe(worse.data(), n, false, k, n));
+    GuardedBuffer b(packed_bytes(WeightKind::kS8, k, n), kPackedAlign);
+    pack_s8(w.data(), n, false, k, n, b.as<int8_t>());
+    std::vector<float> c(static_cast<size_t>(m * n)), scale(n, 1.0f);
+    GemmArgs args;
+    args.m = m, args.n = n, args.k = k, args.a_dtype = DType::kU8, args.b_kind = WeightKind::kS8;
+    args.int8_class = Int8Class::kA7Quad;
+    args.a = a.data(), args.lda = k, args.b = b.data(), args.c = c.data(), args.ldc = n;
+    args.epilogue.scale = scale.data();
+    on_every_target([&](Target) {
+      GuardedBuffer scratch(gemm_scratch(args, 1), 64);
+      gemm(args, scratch.data(), 1);
+      for (float y : c) ASSERT_EQ(y, static_cast<float>(sign * 127 * 258 * (k / 4)));
+    });
+  }
+}
+
+TEST(Gemm, NonFiniteFloats) {
+  const int64_t m = 4, n = 20, k = 40;
+  const float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> a(static_cast<size_t>(m * k), 1.0f), w(static_cast<size_t>(k * n), 0.5f);
+  a[3] = kInf;
+  a[k + 5] = kNan;
+  a[2 * k] = 1e30f, a[2 * k + 1] = -1e30f;
+  a[3 * k] = 1e-42f;
+  GuardedBuffer b(packed_bytes(WeightKind::kF32, k, n), kPackedAlign);
+  pack_f32(w.data(), n, false, k, n, b.as<float>());
+  for (DType out : {DType::kF32, DType::kBF16, DType::kU8, DType::kI8}) {
+    for (Activation activation : {Activation::kNone, Activation::kRelu, Activation::kClip}) {
+      const size_t bytes = static_cast<size_t>(m * n) * static_cast<size_t>(dtype_bits(out)) / 8;
+      std::vector<uint8_t> want(bytes), got(bytes);
+      GemmArgs args;
+      args.m = m, args.n = n, args.k = k;
+      args.a = a.data(), args.lda = k, args.b = b.data(), args.ldc = n;
+      args.epilogue.out = out;
+      args.epilogue.activation = activation;
+      args.epilogue.lo = -1.0f, args.epilogue.hi = 6.0f;
+      args.c = want.data();
+      reference::gemm(args, false);
+      args.c = got.data();
+      on_every_target([&](Target) {
+        GuardedBuffer scratch(gemm_scratch(args, 1), 64);
+        gemm(args, scratch.data(), 1);
+        EXPECT_TRUE(same_bits(out, want.data(), got.data(), static_cast<size_t>(m * n)));
+      });
+    }
+  }
+}
+
+TEST(Gemm, PackBothOrders) {
+  const int64_t k = 21, n = 35;
+  Random random(7);
+  std::vector<float> kn(static_cast<size_t>(k * n)), nk(static_cast<size_t>(k * n));
+  fill_random(random, DType::kF32, kn.data(), kn.size());
+  for (int64_t i = 0; i < k; ++i) {
+    for (int64_t j = 0; j < n; ++j) nk[static_cast<size_t>(j * k + i)] = kn[static_cast<size_t>(i * n + j)];
+  }
+  for (WeightKind kind : {WeightKind::kF32, WeightKind::kBF16, WeightKind::kF16}) {
+    std::vector<uint8_t> p(packed_bytes(kind, k, n)), q(p.size());
+    pack(kind, DType::kF32, kn.data(), n, false, k, n, p.data());
+    pack(kind, DType::kF32, nk.data(), k, true, k, n, q.data());
+    EXPECT_EQ(p, q);
+  }
+}
+
+TEST(Gemm, Matmul) {
+  uint64_t seed = 100;
+  for (bool transposed : {false, true}) {
+    for (bool broadcast : {false, true}) {
+      for (auto [m, n, k] :
+           {std::tuple<int64_t, int64_t, int64_t>{5, 7, 9}, {32, 32, 64}, {1, 40, 300}, {17, 64, 33}}) {
+        Random random(++seed);
+        MatmulArgs g;
+        g.m = m, g.n = n, g.k = k;
+        g.batch[1] = 2, g.batch[2] = 3;
+        g.lda = k, g.ldc = n;
+        g.a_batch[1] = 3 * m * k, g.a_batch[2] = m * k;
+        g.b_batch[1] = broadcast ? 0 : 3 * k * n, g.b_batch[2] = broadcast ? 0 : k * n;
+        g.c_batch[1] = 3 * m * n, g.c_batch[2] = m * n;
+        g.b_row = transposed ? 1 : n, g.b_col = transposed ? k : 1;
+        GuardedBuffer a(static_cast<size_t>(6 * m * k) * 4), b(static_cast<size_t>((broadcast ? 1 : 6) * k * n) * 4);
+        fill_random(random, DType::kF32, a.data(), a.size() / 4);
+        fill_random(random, DType::kF32, b.data(), b.size() / 4);
+        g.a = a.as<float>(), g.b = b.as<float>();
+        std::vector<float> want(static_cast<size_t>(6 * m * n)), got(want.size());
+        g.c = want.data();
+        reference::matmul(g);
+        g.c = got.data();
+        on_every_target([&](Target) {
+          for (int threads : {1, 2, 8}) {
+            std::fill(got.begin(), got.end(), -7.0f);
+            GuardedBuffer scratch(matmul_scratch(g, threads), 64);
+            matmul(g, scratch.data(), threads);
+            EXPECT_TRUE(same_bits(DType::kF32, want.data(), got.data(), want.size()));
+          }
+        });
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lowp::kernels
