@@ -1,0 +1,110 @@
+#include "kernels/attention/attention.h"
+
+#include "base/aligned_buffer.h"
+#include "kernels/attention/reference.h"
+#include "support/kernel_test.h"
+
+namespace lowp::kernels {
+namespace {
+
+using test::GuardedBuffer;
+
+struct Case {
+  int64_t batch, heads, kv_heads, s, t, d, dv;
+  bool causal = false;
+  bool head_major = false;  // [B, H, S, D] instead of [B, S, H, D]
+};
+
+HeadStrides strides(const Case& c, int64_t heads, int64_t length, int64_t width) {
+  if (c.head_major) return {heads * length * width, width, length * width};
+  return {length * heads * width, heads * width, width};
+}
+
+enum class MaskKind { kNone, kKeys, kFull };
+
+void check(const Case& c, MaskKind mask_kind, DType y_dtype) {
+  test::Random random;
+  int64_t kv = c.kv_heads > 0 ? c.kv_heads : c.heads;
+  GuardedBuffer<float> q = random.floats(c.batch * c.heads * c.s * c.d), k = random.floats(c.batch * kv * c.t * c.d);
+  GuardedBuffer<float> v = random.floats(c.batch * kv * c.t * c.dv);
+  bool full = mask_kind == MaskKind::kFull;
+  GuardedBuffer<float> mask = random.floats(full ? c.batch * c.heads * c.s * c.t : c.batch * c.t, -3.0f, 0.0f);
+  for (size_t i = 0; i < mask.size(); i += 5) mask[i] = -10000.0f;
+
+  AttentionArgs a;
+  a.batch = c.batch;
+  a.heads = c.heads;
+  a.kv_heads = c.kv_heads;
+  a.s = c.s;
+  a.t = c.t;
+  a.d = c.d;
+  a.dv = c.dv;
+  a.scale = 0.37f;
+  a.causal = c.causal;
+  a.q = q.data();
+  a.k = k.data();
+  a.v = v.data();
+  a.q_strides = strides(c, c.heads, c.s, c.d);
+  a.k_strides = strides(c, kv, c.t, c.d);
+  a.v_strides = strides(c, kv, c.t, c.dv);
+  a.y_strides = strides(c, c.heads, c.s, c.dv);
+  if (mask_kind != MaskKind::kNone) a.mask = mask.data();
+  a.mask_batch = full ? c.heads * c.s * c.t : c.t;
+  a.mask_head = full ? c.s * c.t : 0;
+  a.mask_row = full ? c.t : 0;
+  a.y_dtype = y_dtype;
+  a.y_scale = 0.01f;
+  a.y_zero = y_dtype == DType::kU8 ? 128 : -2;
+
+  int64_t bytes = c.batch * c.heads * c.s * c.dv * (y_dtype == DType::kF32 ? 4 : 1);
+  GuardedBuffer<uint8_t> expected(bytes);
+  a.y = expected.data();
+  reference::attention_f32(a);
+  test::for_each_target([&](int threads) {
+    GuardedBuffer<uint8_t> y(bytes);
+    a.y = y.data();
+    auto scratch = AlignedBuffer::allocate(attention_scratch(a, threads));
+    ASSERT_TRUE(scratch.has_value());
+    memset(scratch->data(), 0xff, scratch->size());
+    attention_f32(a, scratch->data(), threads);
+    if (y_dtype == DType::kF32) {
+      GuardedBuffer<float> left(bytes / 4), right(bytes / 4);
+      memcpy(left.data(), y.data(), y.size());
+      memcpy(right.data(), expected.data(), y.size());
+      test::expect_same(left, right);
+    } else {
+      test::expect_same(y, expected);
+    }
+  });
+}
+
+TEST(Attention, HasTheBitsOfTheReference) {
+  check({2, 3, 0, 9, 9, 16, 16}, MaskKind::kNone, DType::kF32);
+  check({1, 2, 0, 33, 33, 32, 32, false, true}, MaskKind::kKeys, DType::kF32);
+  check({1, 2, 0, 5, 40, 20, 24}, MaskKind::kFull, DType::kF32);
+  check({1, 1, 0, 17, 16, 64, 64}, MaskKind::kKeys, DType::kF32);
+  check({2, 1, 0, 1, 1, 1, 1}, MaskKind::kFull, DType::kF32);
+  check({1, 4, 2, 6, 19, 8, 5}, MaskKind::kNone, DType::kF32);
+}
+
+TEST(Attention, LongSumsAreBlocked) {
+  check({1, 1, 0, 3, 530, 16, 18}, MaskKind::kKeys, DType::kF32);
+  check({1, 1, 0, 3, 18, 300, 17}, MaskKind::kNone, DType::kF32);
+}
+
+TEST(Attention, Causal) {
+  check({1, 2, 0, 37, 37, 16, 16, true}, MaskKind::kNone, DType::kF32);
+  check({1, 2, 0, 4, 21, 16, 16, true}, MaskKind::kKeys, DType::kF32);
+  check({1, 1, 0, 9, 4, 16, 16, true}, MaskKind::kNone, DType::kF32);  // the first queries see nothing
+}
+
+TEST(Attention, QuantizedOutput) {
+  check({1, 2, 0, 12, 12, 16, 19}, MaskKind::kKeys, DType::kU8);
+  check({1, 2, 0, 12, 12, 16, 19}, MaskKind::kKeys, DType::kI8);
+}
+
+// One head on two threads is split by queries.
+TEST(Attention, FewHeads) { check({1, 1, 0, 150, 70, 32, 32}, MaskKind::kFull, DType::kF32); }
+
+}  // namespace
+}  // namespace lowp::kernels
