@@ -96,6 +96,7 @@ struct StepArgs {
   const void* const* inputs;
   void* const* outputs;
   void* scratch;
+  Status* status;  // set by a step that fails on its data (an index out of range); the run ends with it
   template <typename T>
   const T* in(size_t i) const {
     return static_cast<const T*>(inputs[i]);

@@ -1,0 +1,86 @@
+#include "runtime/dynamic.h"
+
+#include <unordered_map>
+
+#include "base/fp_mode.h"
+#include "ops/infer.h"
+#include "runtime/plan.h"
+
+namespace lowp::runtime {
+namespace {
+
+// One node on concrete tensors: its kernel where it has one, else its reference.
+Status run_node(const ir::Node& node, const std::vector<const Tensor*>& inputs, std::vector<Tensor>& outputs, int threads) {
+  std::vector<TensorType> types;
+  std::vector<const TensorType*> type_pointers;
+  for (const Tensor* t : inputs) types.push_back(t == nullptr ? TensorType{} : t->type());
+  for (size_t i = 0; i < inputs.size(); ++i) type_pointers.push_back(inputs[i] == nullptr ? nullptr : &types[i]);
+  LOWP_ASSIGN(Inferred inferred, infer_node(node, type_pointers, inputs, 0));
+  bool concrete = true;
+  outputs.resize(node.outputs.size());
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (node.outputs[i] == nullptr) continue;
+    if (inferred.known[i].valid()) {
+      outputs[i] = inferred.known[i];
+    } else if (inferred.types[i].concrete()) {
+      LOWP_ASSIGN(outputs[i], Tensor::allocate(inferred.types[i].dtype, inferred.types[i].extents()));
+    } else {
+      concrete = false;
+    }
+  }
+  if (concrete && node.op->lower != nullptr) {
+    LowerContext ctx(node, type_pointers, inferred.types, inputs, threads);
+    LOWP_TRY(node.op->lower(ctx));
+    if (ctx.alias_.first >= 0) {
+      const Tensor& in = *inputs[static_cast<size_t>(ctx.alias_.second)];
+      outputs[static_cast<size_t>(ctx.alias_.first)] = in.reshaped(outputs[static_cast<size_t>(ctx.alias_.first)].extents());
+      return {};
+    }
+    if (ctx.fn_) {
+      LOWP_ASSIGN(Tensor scratch, Tensor::allocate(DType::kU8, {static_cast<int64_t>(ctx.scratch_)}));
+      std::vector<const void*> in;
+      std::vector<void*> out;
+      for (const Tensor* t : inputs) in.push_back(t == nullptr ? nullptr : t->raw());
+      for (Tensor& t : outputs) out.push_back(t.valid() ? t.mutable_raw() : nullptr);
+      Status status;
+      ctx.fn_({in.data(), out.data(), scratch.mutable_raw(), &status});
+      return status;
+    }
+  }
+  EvalContext ctx(node, inputs, outputs);
+  return node.op->reference(ctx);
+}
+
+}  // namespace
+
+Result<std::vector<Tensor>> run_node_by_node(const ir::Graph& graph, std::span<const Tensor> inputs, std::vector<Tensor>& states, int threads) {
+  FpMode fp_mode;
+  std::unordered_map<const ir::Value*, Tensor> values;
+  std::unordered_map<const ir::Value*, size_t> readers;
+  for (const auto& v : graph.values()) {
+    readers[v.get()] = v->uses.size() + (graph.is_graph_output(v.get()) ? 1 : 0);
+    if (v->is_constant()) values[v.get()] = v->constant;
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) values[graph.inputs()[i]] = inputs[i];
+  for (size_t i = 0; i < states.size(); ++i) values[graph.states()[i].value] = states[i];
+  for (const auto& node : graph.nodes()) {
+    std::vector<const Tensor*> in;
+    for (const ir::Value* v : node->inputs) in.push_back(v == nullptr ? nullptr : &values.at(v));
+    std::vector<Tensor> out;
+    if (Status s = run_node(*node, in, out, threads); !s.is_ok()) return fail(std::move(s).with_node(node->name));
+    for (size_t i = 0; i < out.size(); ++i) {
+      if (node->outputs[i] != nullptr) values[node->outputs[i]] = std::move(out[i]);
+    }
+    for (const ir::Value* v : node->inputs) {
+      if (v != nullptr && --readers[v] == 0) values.erase(v);
+    }
+  }
+  std::vector<Tensor> outputs;
+  for (const auto& o : graph.outputs()) outputs.push_back(values.at(o.value));
+  for (size_t i = 0; i < states.size(); ++i) {
+    if (graph.states()[i].update != nullptr) states[i] = values.at(graph.states()[i].update).clone();
+  }
+  return outputs;
+}
+
+}  // namespace lowp::runtime

@@ -1,0 +1,75 @@
+// A graph bound to input shapes: kernels chosen, memory planned, pointers fixed. Made once for each combination of shapes.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "ops/infer.h"
+#include "ops/op_def.h"
+
+namespace lowp::runtime {
+
+// One kernel call.
+struct Step {
+  const ir::Node* node = nullptr;
+  std::string kernel;
+  StepFn fn;
+  std::vector<const void*> inputs;
+  std::vector<void*> outputs;
+  void* scratch = nullptr;
+  int64_t macs = 0;
+  size_t bytes = 0;  // read and written
+};
+
+// Where a value's bytes are.
+struct Place {
+  enum class Kind : uint8_t { kNone, kConstant, kInput, kOutput, kArena, kState };
+  Kind kind = Kind::kNone;
+  size_t index = 0;           // input, output or state number; arena offset
+  const void* data = nullptr;  // kConstant
+};
+
+class Plan {
+ public:
+  // kUnsupported where some shape depends on data: such graphs run node by node (dynamic.h).
+  static Result<std::unique_ptr<Plan>> bind(const ir::Graph& graph, std::span<const TensorType> inputs, int threads);
+
+  size_t arena_bytes() const { return arena_bytes_; }
+  // Bytes this plan keeps beside the arena (for the bind cache's limit).
+  size_t overhead_bytes() const { return overhead_bytes_; }
+  const std::vector<TensorType>& output_types() const { return output_types_; }
+  const std::vector<Step>& steps() const { return steps_; }
+
+  // Points the steps at an arena and at the states' buffers. Cheap when nothing moved.
+  void attach(std::byte* arena, std::span<void* const> states);
+  // Runs all steps. No allocation. `inputs` and `outputs` are the caller's buffers, which need not be aligned. stop is
+  // checked between steps. observe, if given, is called after each step with its number and duration in nanoseconds.
+  Status run(std::span<const void* const> inputs, std::span<void* const> outputs, const std::atomic<bool>* stop,
+             const std::function<void(size_t, int64_t)>* observe);
+
+ private:
+  friend class PlanBuilder;
+  struct Patch {
+    size_t step;
+    bool output;  // which of the step's pointer arrays
+    size_t slot;
+    Place place;
+  };
+  void apply(const std::vector<Patch>& patches, std::span<const void* const> inputs, std::span<void* const> outputs);
+
+  std::vector<Step> steps_;
+  std::vector<size_t> scratch_offsets_;  // of each step, in the arena
+  std::vector<Patch> arena_patches_;     // arena and states: fixed until attach()
+  std::vector<Patch> call_patches_;      // callers' buffers
+  std::vector<TensorType> output_types_;
+  std::vector<Tensor> owned_;  // contents computed while binding
+  size_t arena_bytes_ = 0;
+  size_t overhead_bytes_ = 0;
+  std::byte* arena_ = nullptr;
+  std::vector<void*> states_;
+};
+
+// The reference of a node as a step: the kernel of last resort. Values in channels-last layout are converted for it.
+StepFn reference_step(const ir::Node& node, std::span<const TensorType* const> in, std::span<const TensorType> out);
+
+}  // namespace lowp::runtime

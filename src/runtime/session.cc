@@ -1,0 +1,140 @@
+#include "runtime/session.h"
+
+#include <algorithm>
+
+#include "base/cpu.h"
+#include "base/thread_pool.h"
+#include "runtime/dynamic.h"
+
+namespace lowp::runtime {
+
+Session::Session(std::shared_ptr<const Engine> engine, SessionOptions options) : engine_(std::move(engine)), options_(options) {
+  for (const ir::State& s : engine_->graph().states()) {
+    states_.push_back(s.initial.clone());
+    state_pointers_.push_back(states_.back().mutable_raw());
+  }
+  input_pointers_.resize(engine_->graph().inputs().size());
+  output_pointers_.resize(engine_->graph().outputs().size());
+}
+
+Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Engine> engine, SessionOptions options) {
+  LOWP_CHECK(engine != nullptr);
+  if (auto target = selected_target(); !target) return fail(target.error());
+  if (options.threads < 0 || options.threads > 1024) return fail(Code::kInvalidArgument, "threads is {}, 0 (all) to 1024 is wanted", options.threads);
+  if (options.threads == 0) options.threads = available_threads();
+  return std::unique_ptr<Session>(new Session(std::move(engine), options));
+}
+
+Result<Session::CachedPlan*> Session::find_plan(std::span<const Tensor> inputs) {
+  const auto& want = engine_->graph().inputs();
+  if (inputs.size() != want.size()) return fail(Code::kInvalidArgument, "{} inputs were given, the model wants {}", inputs.size(), want.size());
+  auto same = [&](const CachedPlan& c) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const TensorType& t = c.inputs[i];
+      if (t.dtype != inputs[i].dtype() || t.dims->size() != inputs[i].extents().size()) return false;
+      for (size_t d = 0; d < t.dims->size(); ++d) {
+        if ((*t.dims)[d].value() != inputs[i].extents()[d]) return false;
+      }
+    }
+    return true;
+  };
+  for (auto it = plans_.begin(); it != plans_.end(); ++it) {
+    if (!same(*it)) continue;
+    if (it != plans_.begin()) plans_.splice(plans_.begin(), plans_, it);
+    return &plans_.front();
+  }
+  std::vector<TensorType> types;
+  for (const Tensor& t : inputs) types.push_back(t.type());
+  return bind_plan(std::move(types));
+}
+
+Result<Session::CachedPlan*> Session::bind_plan(std::vector<TensorType> inputs) {
+  LOWP_ASSIGN(std::unique_ptr<Plan> plan, Plan::bind(engine_->graph(), inputs, options_.threads));
+  if (plan->arena_bytes() > arena_.size()) {
+    LOWP_ASSIGN(arena_, AlignedBuffer::allocate(plan->arena_bytes()));
+  }
+  const size_t steps = plan->steps().size();
+  plans_.push_front({std::move(inputs), std::move(plan), std::vector<std::pair<int64_t, int64_t>>(steps)});
+  size_t kept = 0;
+  for (auto it = std::next(plans_.begin()); it != plans_.end();) {
+    kept += it->plan->overhead_bytes();
+    it = kept > options_.bind_cache_bytes ? plans_.erase(it) : std::next(it);
+  }
+  return &plans_.front();
+}
+
+Result<std::vector<TensorType>> Session::bind(std::span<const TensorType> inputs) {
+  if (inputs.size() != engine_->graph().inputs().size()) {
+    return fail(Code::kInvalidArgument, "{} inputs were given, the model wants {}", inputs.size(), engine_->graph().inputs().size());
+  }
+  for (const CachedPlan& c : plans_) {
+    if (std::equal(inputs.begin(), inputs.end(), c.inputs.begin(), c.inputs.end())) return c.plan->output_types();
+  }
+  LOWP_ASSIGN(CachedPlan * cached, bind_plan({inputs.begin(), inputs.end()}));
+  return cached->plan->output_types();
+}
+
+Status Session::execute(CachedPlan& cached, std::span<const Tensor> inputs, std::span<Tensor> outputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) input_pointers_[i] = inputs[i].raw();
+  for (size_t i = 0; i < outputs.size(); ++i) output_pointers_[i] = outputs[i].mutable_raw();
+  cached.plan->attach(arena_.data(), state_pointers_);
+  stop_.store(false, std::memory_order_relaxed);
+  if (!options_.profile) return cached.plan->run(input_pointers_, output_pointers_, &stop_, nullptr);
+  const std::function<void(size_t, int64_t)> observe = [&](size_t step, int64_t ns) {
+    ++cached.timing[step].first;
+    cached.timing[step].second += ns;
+  };
+  return cached.plan->run(input_pointers_, output_pointers_, &stop_, &observe);
+}
+
+Result<std::vector<Tensor>> Session::run(std::span<const Tensor> inputs) {
+  if (!dynamic_) {
+    auto cached = find_plan(inputs);
+    if (cached) {
+      std::vector<Tensor> outputs;
+      for (const TensorType& t : (*cached)->plan->output_types()) {
+        LOWP_ASSIGN(Tensor out, Tensor::allocate(t.dtype, t.extents()));
+        outputs.push_back(std::move(out));
+      }
+      LOWP_TRY(execute(**cached, inputs, outputs));
+      return outputs;
+    }
+    if (cached.error().code() != Code::kUnsupported) return fail(cached.error());
+    dynamic_ = true;
+  }
+  return run_node_by_node(engine_->graph(), inputs, states_, options_.threads);
+}
+
+Status Session::run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs) {
+  LOWP_ASSIGN(CachedPlan * cached, find_plan(inputs));
+  const auto& types = cached->plan->output_types();
+  if (outputs.size() != types.size()) return error(Code::kInvalidArgument, "{} outputs were given, the model has {}", outputs.size(), types.size());
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (outputs[i].dtype() != types[i].dtype || outputs[i].extents() != types[i].extents()) {
+      return error(Code::kShapeMismatch, "output '{}' is {}, the buffer is {}", engine_->graph().outputs()[i].name, types[i].to_string(), outputs[i].type().to_string());
+    }
+  }
+  return execute(*cached, inputs, outputs);
+}
+
+Tensor* Session::state(std::string_view name) {
+  const auto& states = engine_->graph().states();
+  for (size_t i = 0; i < states.size(); ++i) {
+    if (states[i].name == name) return &states_[i];
+  }
+  return nullptr;
+}
+
+std::vector<ProfileEntry> Session::profile() const {
+  std::vector<ProfileEntry> entries;
+  if (!options_.profile || plans_.empty()) return entries;
+  const CachedPlan& cached = plans_.front();
+  for (size_t i = 0; i < cached.timing.size(); ++i) {
+    const Step& step = cached.plan->steps()[i];
+    entries.push_back({step.node == nullptr ? "" : step.node->name, step.node == nullptr ? "copy" : op_display_name(*step.node->op), step.kernel,
+                       cached.timing[i].first, cached.timing[i].second, step.macs, step.bytes});
+  }
+  return entries;
+}
+
+}  // namespace lowp::runtime
