@@ -157,12 +157,23 @@ Result<Offset<fb::Node>> GraphWriter::node(const ir::Node& node, const Indices& 
 }
 
 Result<Offset<fb::Graph>> GraphWriter::write(const ir::Graph& graph) {
+  // In the order in which a reader defines them, so that a file saved again is the same file.
   Indices indices;
   std::vector<Offset<fb::Value>> values;
-  for (const auto& v : graph.values()) {
-    indices.emplace(v.get(), static_cast<int32_t>(values.size()));
+  auto add = [&](const ir::Value* v) -> Status {
+    if (v == nullptr) return {};
+    indices.emplace(v, static_cast<int32_t>(values.size()));
     LOWP_ASSIGN(auto offset, value(*v));
     values.push_back(offset);
+    return {};
+  };
+  for (const ir::Value* input : graph.inputs()) LOWP_TRY(add(input));
+  for (const auto& v : graph.values()) {
+    if (v->is_constant()) LOWP_TRY(add(v.get()));
+  }
+  for (const auto& state : graph.states()) LOWP_TRY(add(state.value));
+  for (const auto& n : graph.nodes()) {
+    for (const ir::Value* output : n->outputs) LOWP_TRY(add(output));
   }
   std::vector<Offset<fb::Output>> outputs;
   for (const auto& output : graph.outputs()) {

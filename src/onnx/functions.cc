@@ -7,7 +7,7 @@ namespace lowp::onnx {
 namespace {
 
 constexpr int kMaxDepth = 32;
-constexpr size_t kMaxNodes = 500'000;
+constexpr size_t kMaxNodes = 100'000;
 constexpr size_t kMaxBytes = size_t{1} << 30;
 
 using Names = std::map<std::string, std::string, std::less<>>;
