@@ -1,0 +1,78 @@
+// lowp.Embedding(rows s8 [V, D], scale f32 [V], indices): rows by index, dequantized. What Gather from a large constant
+// table becomes in INT8.
+#include "kernels/gather/gather.h"
+#include "ops/reference.h"
+
+namespace lowp::ops {
+namespace {
+
+Status infer(InferContext& ctx) {
+  LOWP_TRY(want_dtype(ctx, 0, DType::kI8));
+  LOWP_TRY(want_dtype(ctx, 1, DType::kF32));
+  if (ctx.dtype(2) != DType::kI64 && ctx.dtype(2) != DType::kI32) return error(Code::kTypeMismatch, "indices have dtype {}, i32 or i64 is wanted", dtype_name(ctx.dtype(2)));
+  if (!ctx.type(0).concrete() || ctx.dims(0).size() != 2 || !ctx.type(1).concrete() || ctx.type(1).extents() != Extents{ctx.dims(0)[0].value()}) {
+    return error(Code::kShapeMismatch, "rows {} and scales {} do not go together", ctx.type(0).to_string(), ctx.type(1).to_string());
+  }
+  if (!ctx.has_rank(2)) {
+    ctx.set_unranked(0, DType::kF32);
+    return {};
+  }
+  ir::Dims out = ctx.dims(2);
+  out.push_back(ctx.dims(0)[1]);
+  ctx.set(0, DType::kF32, std::move(out));
+  return {};
+}
+
+Status reference(EvalContext& ctx) {
+  const int64_t limit = ctx.in(0).extent(0);
+  const int64_t n = ctx.in(0).extent(1);
+  float* y = ctx.out(0).mutable_data<float>();
+  for (int64_t i : ctx.in(2).to_int64s()) {
+    if (i < -limit || i >= limit) return error(Code::kInvalidArgument, "index {} is outside an axis of {}", i, limit);
+    if (i < 0) i += limit;
+    for (int64_t k = 0; k < n; ++k) *y++ = static_cast<float>(ctx.in(0).data<int8_t>()[i * n + k]) * ctx.in(1).data<float>()[i];
+  }
+  return {};
+}
+
+Status lower(LowerContext& ctx) {
+  kernels::GatherS8Args args;
+  args.limit = ctx.in(0)[0];
+  args.n = ctx.in(0)[1];
+  args.count = ir::element_count(ctx.in(2));
+  args.index_dtype = ctx.dtype(2);
+  const int threads = ctx.threads();
+  ctx.emit("gather.s8", [args, threads](const StepArgs& s) {
+    const int64_t bad = kernels::find_bad_index(s.inputs[2], args.index_dtype, args.count, args.limit);
+    if (bad >= 0) {
+      const int64_t index = args.index_dtype == DType::kI64 ? s.in<int64_t>(2)[bad] : s.in<int32_t>(2)[bad];
+      *s.status = error(Code::kInvalidArgument, "index {} at position {} is outside an axis of {}", index, bad, args.limit);
+      return;
+    }
+    kernels::GatherS8Args call = args;
+    call.x = s.in<int8_t>(0);
+    call.scale = s.in<float>(1);
+    call.indices = s.inputs[2];
+    call.y = s.out<float>(0);
+    kernels::gather_s8_f32(call, threads);
+  });
+  return {};
+}
+
+}  // namespace
+
+std::vector<OpDef> embedding() {
+  OpDef def;
+  def.name = "Embedding";
+  def.domain = kLowpDomain;
+  def.min_inputs = def.max_inputs = 3;
+  def.infer = infer;
+  def.reference = reference;
+  def.lower = lower;
+  def.samples = [] {
+    return std::vector<Sample>{{{}, {{DType::kI8, {11, 37}, -127, 127}, {DType::kF32, {11}, 0.001, 0.1}, {DType::kI64, {2, 3}, -11, 10}}, 1, 0}};
+  };
+  return {std::move(def)};
+}
+
+}  // namespace lowp::ops

@@ -1,0 +1,189 @@
+#include "ops/packed.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "ops/reference.h"
+
+namespace lowp::ops {
+
+std::optional<kernels::WeightKind> weight_kind(DType dtype) {
+  switch (dtype) {
+    case DType::kF32: return kernels::WeightKind::kF32;
+    case DType::kBF16: return kernels::WeightKind::kBF16;
+    case DType::kF16: return kernels::WeightKind::kF16;
+    case DType::kI8: return kernels::WeightKind::kS8;
+    default: return std::nullopt;
+  }
+}
+
+std::optional<kernels::Activation> activation_from_name(std::string_view name) {
+  using A = kernels::Activation;
+  static constexpr std::pair<std::string_view, A> kRows[] = {
+      {"", A::kNone},       {"relu", A::kRelu}, {"clip", A::kClip}, {"gelu", A::kGelu},            {"gelu_tanh", A::kGeluTanh},
+      {"sigmoid", A::kSigmoid}, {"tanh", A::kTanh}, {"silu", A::kSilu}, {"hard_swish", A::kHardSwish}, {"leaky_relu", A::kLeakyRelu},
+  };
+  for (const auto& [n, a] : kRows) {
+    if (n == name) return a;
+  }
+  return std::nullopt;
+}
+
+Tensor pack_linear_weights(const Tensor& w, bool transposed, DType dtype) {
+  const kernels::WeightKind kind = weight_kind(dtype).value();
+  const int64_t k = w.extent(transposed ? 1 : 0);
+  const int64_t n = w.extent(transposed ? 0 : 1);
+  const size_t bytes = kernels::packed_bytes(kind, k, n);
+  Tensor packed = Tensor::zeros(dtype, {static_cast<int64_t>(bytes / kernels::weight_bytes(kind))});
+  kernels::pack(kind, w.dtype(), w.raw(), w.extent(1), transposed, k, n, packed.mutable_raw());
+  return packed;
+}
+
+Tensor pack_conv_weights(const Tensor& w, const PackedConvAttrs& a, DType dtype) {
+  const kernels::WeightKind kind = weight_kind(dtype).value();
+  const int64_t kh = a.kernel_shape[0];
+  const int64_t kw = a.kernel_shape[1];
+  if (a.depthwise()) {
+    const size_t bytes = kernels::packed_depthwise_bytes(dtype, a.group, kh, kw);
+    Tensor packed = Tensor::zeros(dtype, {static_cast<int64_t>(bytes / kernels::weight_bytes(kind))});
+    kernels::pack_depthwise(dtype, w.raw(), a.group, kh, kw, packed.mutable_raw());
+    return packed;
+  }
+  const int64_t per_group = a.in_channels / a.group;
+  const size_t bytes = kernels::packed_conv_bytes(kind, a.out_channels, per_group, kh, kw, a.group);
+  Tensor packed = Tensor::zeros(dtype, {static_cast<int64_t>(bytes / kernels::weight_bytes(kind))});
+  kernels::pack_conv(kind, w.dtype(), w.raw(), a.out_channels, per_group, kh, kw, a.group, packed.mutable_raw());
+  return packed;
+}
+
+Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t n, size_t packed_elements) {
+  const DType x = ctx.dtype(kPackedX);
+  const DType w = ctx.dtype(kPackedWeights);
+  const bool int8 = w == DType::kI8;
+  if (!weight_kind(w) || (int8 ? x != DType::kU8 && x != DType::kI8 : x != DType::kF32)) {
+    return error(Code::kTypeMismatch, "input {} does not go with weights {}", dtype_name(x), dtype_name(w));
+  }
+  if (attrs.out_dtype != DType::kF32 && attrs.out_dtype != DType::kU8 && attrs.out_dtype != DType::kI8) {
+    return error(Code::kTypeMismatch, "output dtype {}", dtype_name(attrs.out_dtype));
+  }
+  if (!activation_from_name(attrs.activation)) return error(Code::kInvalidModel, "unknown activation '{}'", attrs.activation);
+  if (attrs.int8_class < 0 || attrs.int8_class > 1) return error(Code::kInvalidModel, "unknown INT8 class {}", attrs.int8_class);
+  auto has_elements = [&](size_t i, DType dtype, int64_t count) {
+    if (!ctx.has(i)) return true;
+    const TensorType& t = ctx.type(i);
+    return t.dtype == dtype && t.concrete() && ir::checked_element_count(t.extents()) == count;
+  };
+  if (!has_elements(kPackedWeights, w, static_cast<int64_t>(packed_elements))) {
+    return error(Code::kShapeMismatch, "packed weights are {}, {} elements are wanted", ctx.type(kPackedWeights).to_string(), packed_elements);
+  }
+  if (!has_elements(kPackedBias, int8 ? DType::kI32 : DType::kF32, n)) {
+    return error(Code::kShapeMismatch, "bias is {}, {} elements are wanted", ctx.type(kPackedBias).to_string(), n);
+  }
+  if (int8 && (!ctx.has(kPackedScale) || !has_elements(kPackedScale, DType::kF32, n))) return error(Code::kShapeMismatch, "INT8 wants {} scales", n);
+  // Sums of more products than this could leave s32.
+  if (attrs.out_dtype != DType::kF32 && !(attrs.out_scale > 0 && std::isfinite(attrs.out_scale))) return error(Code::kInvalidModel, "output scale {}", attrs.out_scale);
+  auto zero_fits = [](DType t, int64_t z) { return t == DType::kU8 ? z >= 0 && z <= 255 : t == DType::kI8 ? z >= -128 && z <= 127 : true; };
+  if (!zero_fits(x, attrs.in_zero) || !zero_fits(attrs.out_dtype, attrs.out_zero)) return error(Code::kInvalidModel, "zero points {} and {} do not fit", attrs.in_zero, attrs.out_zero);
+  if (ctx.has(kPackedResidual)) {
+    const DType r = ctx.dtype(kPackedResidual);
+    if (r != DType::kF32 && r != DType::kU8 && r != DType::kI8) return error(Code::kTypeMismatch, "residual has dtype {}", dtype_name(r));
+    if (!zero_fits(r, attrs.residual_zero)) return error(Code::kInvalidModel, "residual zero point {} does not fit", attrs.residual_zero);
+  }
+  return {};
+}
+
+kernels::Epilogue make_epilogue(const EpilogueAttrs& attrs, const LowerContext& ctx, int64_t row) {
+  kernels::Epilogue e;
+  e.activation = activation_from_name(attrs.activation).value();
+  e.lo = attrs.lo;
+  e.hi = attrs.hi;
+  e.alpha = attrs.alpha;
+  e.out = attrs.out_dtype;
+  e.out_inv_scale = 1.0F / attrs.out_scale;
+  e.out_zero = static_cast<int32_t>(attrs.out_zero);
+  if (ctx.has(kPackedResidual)) {
+    e.residual_dtype = ctx.dtype(kPackedResidual);
+    e.residual_ld = row;
+    e.residual_scale = attrs.residual_scale;
+    e.residual_zero = static_cast<int32_t>(attrs.residual_zero);
+  }
+  return e;
+}
+
+void bind_epilogue(kernels::Epilogue& epilogue, const StepArgs& args, bool int8, bool has_bias, bool has_residual) {
+  if (int8) {
+    epilogue.bias_s32 = has_bias ? args.in<int32_t>(kPackedBias) : nullptr;
+    epilogue.scale = args.in<float>(kPackedScale);
+  } else {
+    epilogue.bias = has_bias ? args.in<float>(kPackedBias) : nullptr;
+  }
+  if (has_residual) epilogue.residual = args.inputs[kPackedResidual];
+}
+
+namespace {
+
+double activate(const EpilogueAttrs& a, double x) {
+  switch (activation_from_name(a.activation).value()) {
+    case kernels::Activation::kNone: return x;
+    case kernels::Activation::kRelu: return x < 0 ? 0 : x;
+    case kernels::Activation::kClip: return x < static_cast<double>(a.lo) ? static_cast<double>(a.lo) : x > static_cast<double>(a.hi) ? static_cast<double>(a.hi) : x;
+    case kernels::Activation::kGelu: return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
+    case kernels::Activation::kGeluTanh: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    case kernels::Activation::kSigmoid: return 1 / (1 + std::exp(-x));
+    case kernels::Activation::kTanh: return std::tanh(x);
+    case kernels::Activation::kSilu: return x / (1 + std::exp(-x));
+    case kernels::Activation::kHardSwish: return x * std::clamp(x + 3, 0.0, 6.0) / 6;
+    case kernels::Activation::kLeakyRelu: return x < 0 ? static_cast<double>(a.alpha) * x : x;
+  }
+  return x;
+}
+
+}  // namespace
+
+void reference_epilogue(EvalContext& ctx, const EpilogueAttrs& attrs, double acc, int64_t channel, int64_t i) {
+  const bool int8 = ctx.in(kPackedWeights).dtype() == DType::kI8;
+  double v = acc;
+  if (ctx.has(kPackedBias)) v += int8 ? static_cast<double>(ctx.in(kPackedBias).data<int32_t>()[channel]) : static_cast<double>(ctx.in(kPackedBias).data<float>()[channel]);
+  if (int8) v *= static_cast<double>(ctx.in(kPackedScale).data<float>()[channel]);
+  if (ctx.has(kPackedResidual)) {
+    const Tensor& r = ctx.in(kPackedResidual);
+    if (r.dtype() == DType::kF32) {
+      v += static_cast<double>(r.data<float>()[i]);
+    } else {
+      const double q = r.dtype() == DType::kU8 ? r.data<uint8_t>()[i] : r.data<int8_t>()[i];
+      v += (q - static_cast<double>(attrs.residual_zero)) * static_cast<double>(attrs.residual_scale);
+    }
+  }
+  v = activate(attrs, v);
+  Tensor& y = ctx.out(0);
+  if (y.dtype() == DType::kF32) {
+    y.mutable_data<float>()[i] = static_cast<float>(v);
+    return;
+  }
+  const double q = std::nearbyint(v / static_cast<double>(attrs.out_scale)) + static_cast<double>(attrs.out_zero);
+  if (y.dtype() == DType::kU8) {
+    y.mutable_data<uint8_t>()[i] = static_cast<uint8_t>(std::clamp(q, 0.0, 255.0));
+  } else {
+    y.mutable_data<int8_t>()[i] = static_cast<int8_t>(std::clamp(q, -128.0, 127.0));
+  }
+}
+
+double packed_element(const Tensor& packed, size_t offset, int64_t k, int64_t n, int64_t rows) {
+  const kernels::WeightKind kind = weight_kind(packed.dtype()).value();
+  const int64_t group = kernels::pack_group(kind);
+  const int64_t padded = (rows + group - 1) / group * group;
+  const size_t at = offset + static_cast<size_t>((n / kernels::kPanel) * padded * kernels::kPanel + (k / group) * group * kernels::kPanel + (n % kernels::kPanel) * group + k % group);
+  switch (packed.dtype()) {
+    case DType::kF32: return static_cast<double>(packed.data<float>()[at]);
+    case DType::kBF16: return static_cast<double>(static_cast<float>(packed.data<BFloat16>()[at]));
+    case DType::kF16: return static_cast<double>(static_cast<float>(packed.data<Float16>()[at]));
+    default: return packed.data<int8_t>()[at];
+  }
+}
+
+std::string_view operand_kinds(DType x, DType w) {
+  if (w == DType::kI8) return x == DType::kU8 ? "u8s8" : "s8s8";
+  return dtype_name(w);
+}
+
+}  // namespace lowp::ops

@@ -1,0 +1,189 @@
+// lowp.Conv: convolution with packed weights and a fused epilogue, channels-last; depthwise layers have their own kernel.
+#include "base/cpu.h"
+#include "kernels/conv/conv.h"
+#include "kernels/depthwise/depthwise.h"
+#include "ops/packed.h"
+#include "ops/reference.h"
+#include "ops/window.h"
+
+namespace lowp::ops {
+namespace {
+
+WindowAttrs window_attrs(const PackedConvAttrs& a) { return {a.auto_pad, a.kernel_shape, a.strides, a.dilations, a.pads}; }
+
+// x is N x C x W (1-d) or N x C x H x W; always handled as two spatial dimensions.
+ir::Dims spatial_2d(const ir::Dims& x) { return x.size() == 3 ? ir::Dims{ir::Dim(1), x[2]} : ir::Dims{x[2], x[3]}; }
+
+Status infer(InferContext& ctx) {
+  const auto& a = ctx.attrs<PackedConvAttrs>();
+  constexpr int64_t kLimit = int64_t{1} << 24;
+  if (a.group < 1 || a.in_channels < 1 || a.out_channels < 1 || a.in_channels > kLimit || a.out_channels > kLimit || a.in_channels % a.group != 0 || a.out_channels % a.group != 0) {
+    return error(Code::kInvalidModel, "{} input channels, {} output channels, {} groups", a.in_channels, a.out_channels, a.group);
+  }
+  if (a.kernel_shape.size() != 2 || a.kernel_shape[0] < 1 || a.kernel_shape[1] < 1 || a.kernel_shape[0] > 4096 || a.kernel_shape[1] > 4096) {
+    return error(Code::kInvalidModel, "kernel_shape {}", ir::extents_to_string(a.kernel_shape));
+  }
+  const DType w = ctx.dtype(kPackedWeights);
+  auto kind = weight_kind(w);
+  if (!kind) return error(Code::kTypeMismatch, "weights have dtype {}", dtype_name(w));
+  const int64_t kh = a.kernel_shape[0];
+  const int64_t kw = a.kernel_shape[1];
+  const int64_t per_group = a.in_channels / a.group;
+  if (a.depthwise() && w != DType::kF32 && w != DType::kI8) return error(Code::kTypeMismatch, "depthwise weights have dtype {}", dtype_name(w));
+  if (w == DType::kI8 && per_group * kh * kw > kernels::kMaxInt8K) return error(Code::kUnsupported, "INT8 with {} products a sum, more than {} could overflow", per_group * kh * kw, kernels::kMaxInt8K);
+  const size_t bytes = a.depthwise() ? kernels::packed_depthwise_bytes(w, a.group, kh, kw) : kernels::packed_conv_bytes(*kind, a.out_channels, per_group, kh, kw, a.group);
+  LOWP_TRY(check_packed(ctx, a, a.out_channels, bytes / kernels::weight_bytes(*kind)));
+  if (!ctx.has_rank(kPackedX)) {
+    ctx.set_unranked(0, a.out_dtype);
+    return {};
+  }
+  const ir::Dims& x = ctx.dims(kPackedX);
+  if (x.size() != 3 && x.size() != 4) return error(Code::kShapeMismatch, "input has shape {}, rank 3 or 4 is wanted", ctx.type(kPackedX).to_string());
+  if (x[1].known() && x[1].value() != a.in_channels) return error(Code::kShapeMismatch, "input has {} channels, the weights want {}", x[1].value(), a.in_channels);
+  LOWP_ASSIGN(Window window, resolve_window(window_attrs(a), a.kernel_shape, spatial_2d(x), false));
+  ir::Dims out = {x[0], ir::Dim(a.out_channels)};
+  if (x.size() == 4) out.push_back(window.out[0]);
+  out.push_back(window.out[1]);
+  if (ctx.has_rank(kPackedResidual) && ctx.type(kPackedResidual).concrete() && TensorType(DType::kF32, out).concrete() && ctx.dims(kPackedResidual) != out) {
+    return error(Code::kShapeMismatch, "residual has shape {}, the output {}", ctx.type(kPackedResidual).to_string(), TensorType(a.out_dtype, out).to_string());
+  }
+  ctx.set(0, a.out_dtype, std::move(out));
+  return {};
+}
+
+Status reference(EvalContext& ctx) {
+  const auto& a = ctx.attrs<PackedConvAttrs>();
+  const Tensor& x = ctx.in(kPackedX);
+  const Tensor& packed = ctx.in(kPackedWeights);
+  const Tensor& y = ctx.out(0);
+  const Extents& e = x.extents();
+  LOWP_ASSIGN(Window w, resolve_window(window_attrs(a), a.kernel_shape, spatial_2d(ir::Dims(e.begin(), e.end())), false));
+  const int64_t in_h = e.size() == 4 ? e[2] : 1;
+  const int64_t in_w = e.back();
+  const int64_t out_w = y.extents().back();
+  const int64_t plane = y.size() / (e[0] * a.out_channels);
+  const int64_t per_group = a.in_channels / a.group;
+  const int64_t out_per_group = a.out_channels / a.group;
+  const int64_t taps = a.kernel_shape[0] * a.kernel_shape[1];
+  const int64_t rows = taps * per_group;
+  const bool int8 = packed.dtype() == DType::kI8;
+  const double shift = x.dtype() == DType::kI8 ? 128 : 0;
+  const double padding = int8 ? static_cast<double>(a.in_zero) + shift : 0;
+  const std::vector<double> xs = to_doubles(x);
+  const size_t group_elements = static_cast<size_t>(packed.size() / a.group);
+  for (int64_t i = 0; i < y.size(); ++i) {
+    const int64_t p = i % plane;
+    const int64_t o = i / plane % a.out_channels;
+    const int64_t n = i / plane / a.out_channels;
+    const int64_t group = o / out_per_group;
+    double sum = 0;
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      const int64_t h = p / out_w * w.strides[0] - w.pads_begin[0] + tap / a.kernel_shape[1] * w.dilations[0];
+      const int64_t v = p % out_w * w.strides[1] - w.pads_begin[1] + tap % a.kernel_shape[1] * w.dilations[1];
+      const bool inside = h >= 0 && h < in_h && v >= 0 && v < in_w;
+      for (int64_t c = 0; c < per_group; ++c) {
+        const double value = inside ? xs[static_cast<size_t>(((n * a.in_channels + group * per_group + c) * in_h + h) * in_w + v)] + shift : padding;
+        double weight = 0;
+        if (a.depthwise()) {
+          const int64_t at = tap * ((a.group + kernels::kPanel - 1) / kernels::kPanel * kernels::kPanel) + o;
+          weight = int8 ? static_cast<double>(packed.data<int8_t>()[at]) : static_cast<double>(packed.data<float>()[at]);
+        } else {
+          weight = packed_element(packed, static_cast<size_t>(group) * group_elements, tap * per_group + c, o % out_per_group, rows);
+        }
+        sum += value * weight;
+      }
+    }
+    reference_epilogue(ctx, a, sum, o, i);
+  }
+  return {};
+}
+
+// The geometry that conv and depthwise kernels share.
+template <typename Args>
+void set_geometry(Args& args, const PackedConvAttrs& a, const Window& w, const LowerContext& ctx) {
+  const Extents& x = ctx.in(kPackedX);
+  const Extents& y = ctx.out(0);
+  args.batch = x[0];
+  args.in_h = x.size() == 4 ? x[2] : 1;
+  args.in_w = x.back();
+  args.out_h = y.size() == 4 ? y[2] : 1;
+  args.out_w = y.back();
+  args.kernel_h = w.kernel[0];
+  args.kernel_w = w.kernel[1];
+  args.stride_h = w.strides[0];
+  args.stride_w = w.strides[1];
+  args.dilation_h = w.dilations[0];
+  args.dilation_w = w.dilations[1];
+  args.pad_top = w.pads_begin[0];
+  args.pad_left = w.pads_begin[1];
+  args.in_dtype = ctx.dtype(kPackedX);
+  args.in_zero = static_cast<int32_t>(a.in_zero);
+  args.in_ld = a.in_channels;
+  args.out_ld = a.out_channels;
+}
+
+Status lower(LowerContext& ctx) {
+  const auto& a = ctx.attrs<PackedConvAttrs>();
+  if (ctx.in_layout(kPackedX) != ir::Layout::kChannelsLast || ctx.out_layout(0) != ir::Layout::kChannelsLast) return {};
+  const Extents& x = ctx.in(kPackedX);
+  LOWP_ASSIGN(Window w, resolve_window(window_attrs(a), a.kernel_shape, spatial_2d(ir::Dims(x.begin(), x.end())), false));
+  const bool int8 = ctx.dtype(kPackedWeights) == DType::kI8;
+  const bool has_bias = ctx.has(kPackedBias);
+  const bool has_residual = ctx.has(kPackedResidual);
+  const int threads = ctx.threads();
+  const kernels::Epilogue epilogue = make_epilogue(a, ctx, a.out_channels);
+  ctx.set_macs(ir::element_count(ctx.out(0)) * (a.in_channels / a.group) * w.kernel[0] * w.kernel[1]);
+  const std::string suffix = fmt::format("{} {}", operand_kinds(ctx.dtype(kPackedX), ctx.dtype(kPackedWeights)), target_name(active_target()));
+  if (a.depthwise()) {
+    kernels::DepthwiseArgs args;
+    set_geometry(args, a, w, ctx);
+    args.c = a.group;
+    args.epilogue = epilogue;
+    ctx.set_scratch(kernels::depthwise_scratch(args, threads));
+    ctx.emit("depthwise." + suffix, [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
+      kernels::DepthwiseArgs call = args;
+      call.in = s.inputs[kPackedX];
+      call.weights = s.inputs[kPackedWeights];
+      call.out = s.outputs[0];
+      bind_epilogue(call.epilogue, s, int8, has_bias, has_residual);
+      kernels::depthwise(call, s.scratch, threads);
+    });
+    return {};
+  }
+  kernels::ConvArgs args;
+  set_geometry(args, a, w, ctx);
+  args.in_c = a.in_channels;
+  args.out_c = a.out_channels;
+  args.groups = a.group;
+  args.weight_kind = weight_kind(ctx.dtype(kPackedWeights)).value();
+  args.int8_class = static_cast<kernels::Int8Class>(a.int8_class);
+  args.epilogue = epilogue;
+  ctx.set_scratch(kernels::conv_scratch(args, threads));
+  ctx.emit("conv." + suffix, [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
+    kernels::ConvArgs call = args;
+    call.in = s.inputs[kPackedX];
+    call.weights = s.inputs[kPackedWeights];
+    call.out = s.outputs[0];
+    bind_epilogue(call.epilogue, s, int8, has_bias, has_residual);
+    kernels::conv(call, s.scratch, threads);
+  });
+  return {};
+}
+
+}  // namespace
+
+std::vector<OpDef> packed_conv() {
+  OpDef def;
+  def.name = "Conv";
+  def.domain = kLowpDomain;
+  def.min_inputs = 2;
+  def.max_inputs = 5;
+  def.attrs = ir::AttrCodec::of<PackedConvAttrs>();
+  def.infer = infer;
+  def.reference = reference;
+  def.lower = lower;
+  def.layout = LayoutRule::kChannelsLast;
+  return {std::move(def)};
+}
+
+}  // namespace lowp::ops
