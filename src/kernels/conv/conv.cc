@@ -62,11 +62,16 @@ void padded_rows(const void* context, int64_t m0, int64_t count, int64_t stride,
   const Source& s = *static_cast<const Source*>(context);
   const ConvArgs& a = *s.args;
   const int64_t pixel = a.in_c * static_cast<int64_t>(s.geometry.bytes), line = s.geometry.padded_w * pixel;
-  for (int64_t t = 0; t < a.kernel_h; ++t) {
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t oh = (m0 + i) / a.out_w, ow = (m0 + i) % a.out_w;
-      out[t * stride + i] = s.in + (oh * a.stride_h + t * a.dilation_h) * line + ow * a.stride_w * pixel;
+  const int64_t step = a.stride_w * pixel;
+  int64_t ow = m0 % a.out_w, oh = m0 / a.out_w;
+  for (int64_t i = 0; i < count; ++oh, ow = 0) {
+    const char* first = s.in + oh * a.stride_h * line + ow * step;
+    const int64_t run = std::min(count - i, a.out_w - ow);
+    for (int64_t t = 0; t < a.kernel_h; ++t) {
+      const char* at = first + t * a.dilation_h * line;
+      for (int64_t j = 0; j < run; ++j) out[t * stride + i + j] = at + j * step;
     }
+    i += run;
   }
 }
 

@@ -8,15 +8,15 @@ namespace {
 
 // 6 x 16: 12 accumulators, 2 of B, 1 of A.
 struct FloatRows {
-  static constexpr int kRows[] = {0, 6, 3, 0, 1, 0, 0, 0, 0};
+  static constexpr int kRows[] = {0, 6, 3, 0, 1, 0, 0};
 };
 // 12 accumulators, and both halves of a widened lane of B and one of A for one register of columns at a time.
 struct ExactRows {
-  static constexpr int kRows[] = {0, 6, 3, 0, 1, 0, 0, 0, 0};
+  static constexpr int kRows[] = {0, 6, 3, 0, 1, 0, 0};
 };
 // 8 accumulators, 2 of B, the ones, and temporaries.
 struct A7Rows {
-  static constexpr int kRows[] = {0, 4, 2, 0, 1, 0, 0, 0, 0};
+  static constexpr int kRows[] = {0, 4, 2, 0, 1, 0, 0};
 };
 constexpr TileSet kF32 = make_tiles<StepF32, FloatRows>(kernels::RowForm::kF32);
 constexpr TileSet kExact = make_tiles<StepExact, ExactRows>(kernels::RowForm::kWide);

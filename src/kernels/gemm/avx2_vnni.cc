@@ -6,7 +6,7 @@ namespace {
 
 // 6 x 16: 12 accumulators, 2 of B, 1 of A.
 struct Rows {
-  static constexpr int kRows[] = {0, 6, 3, 0, 1, 0, 0, 0, 0};
+  static constexpr int kRows[] = {0, 6, 3, 0, 1, 0, 0};
 };
 constexpr TileSet kS8 = make_tiles<StepDot, Rows>(kernels::RowForm::kU8);
 

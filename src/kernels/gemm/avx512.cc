@@ -9,11 +9,11 @@ namespace {
 // rows * panels accumulators, the panels of B and one of A in 32 registers. Wider tiles are for few rows, where the
 // number of independent sums must hide the latency of fma.
 struct Rows {
-  static constexpr int kRows[] = {0, 14, 14, 9, 6, 0, 4, 0, 3};
+  static constexpr int kRows[] = {0, 14, 14, 9, 6, 0, 4};
 };
 // Two products and a widened or second B besides.
 struct IntRows {
-  static constexpr int kRows[] = {0, 14, 12, 8, 5, 0, 3, 0, 2};
+  static constexpr int kRows[] = {0, 14, 12, 8, 5, 0, 3};
 };
 constexpr TileSet kF32 = make_tiles<StepF32, Rows>(kernels::RowForm::kF32);
 constexpr TileSet kExact = make_tiles<StepExact, IntRows>(kernels::RowForm::kWide);

@@ -6,7 +6,7 @@ namespace {
 
 // As avx512.cc.
 struct Rows {
-  static constexpr int kRows[] = {0, 14, 14, 9, 6, 0, 4, 0, 3};
+  static constexpr int kRows[] = {0, 14, 14, 9, 6, 0, 4};
 };
 constexpr TileSet kS8 = make_tiles<StepDot, Rows>(kernels::RowForm::kU8);
 

@@ -7,7 +7,7 @@ namespace lowp::scalar {
 namespace {
 
 struct Rows {
-  static constexpr int kRows[] = {0, 4, 0, 0, 0, 0, 0, 0, 0};
+  static constexpr int kRows[] = {0, 4, 0, 0, 0, 0, 0};
 };
 constexpr TileSet kF32 = make_tiles<StepF32, Rows>(kernels::RowForm::kF32);
 constexpr TileSet kS8 = make_tiles<StepDot, Rows>(kernels::RowForm::kU8);
