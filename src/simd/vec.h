@@ -23,6 +23,10 @@
 #include <cstdint>
 #include <cstring>
 
+// For lambdas of inner loops: a body that is called for whole groups and for the tail is not inlined otherwise, and
+// what it captures then lives in memory.
+#define LOWP_INLINE __attribute__((always_inline))
+
 #ifndef LOWP_TARGET
 #error "simd/vec.h is for kernel files, which define LOWP_TARGET"
 #endif
@@ -57,11 +61,17 @@ inline float reduce_add(F32 v) {
 inline float reduce_mul(F32 v) {
   return reduce(v, [](F32 a, F32 b) { return a * b; });
 }
-// NaN where any lane is NaN.
 inline float reduce_max(F32 v) {
-  return reduce(v, [](F32 a, F32 b) { return max_nan(a, b); });
+  return reduce(v, [](F32 a, F32 b) { return max(a, b); });
 }
 inline float reduce_min(F32 v) {
+  return reduce(v, [](F32 a, F32 b) { return min(a, b); });
+}
+// NaN where any lane is NaN.
+inline float reduce_max_nan(F32 v) {
+  return reduce(v, [](F32 a, F32 b) { return max_nan(a, b); });
+}
+inline float reduce_min_nan(F32 v) {
   return reduce(v, [](F32 a, F32 b) { return min_nan(a, b); });
 }
 

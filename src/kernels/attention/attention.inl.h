@@ -97,7 +97,7 @@ void pack_keys(const float* k, int64_t row, int64_t t, int64_t d, float* out) {
 }
 
 void pack_values(const float* v, int64_t row, int64_t t, int64_t dv, float* out) {
-  for_lanes(dv, [&](int64_t c, int lanes) {
+  for_lanes(dv, [&](int64_t c, int lanes) LOWP_INLINE {
     float* panel = out + c * t;
     for (int64_t i = 0; i < t; ++i) store(panel + i * 16, load_n(v + i * row + c, lanes));
   });
@@ -107,7 +107,7 @@ template <bool kSigned>
 void store_quantized(const AttentionArgs& a, int64_t offset, const float* x) {
   F32 scale = set(a.y_scale);
   I32 zero_point = set_int(a.y_zero);
-  for_lanes(a.dv, [&](int64_t i, int lanes) {
+  for_lanes(a.dv, [&](int64_t i, int lanes) LOWP_INLINE {
     store_q8<kSigned>(a.y, offset + i, quantize_lanes<kSigned>(load_n(x + i, lanes), scale, zero_point), lanes);
   });
 }
@@ -139,8 +139,8 @@ void head(const AttentionArgs& a, const AttentionScratch& layout, int64_t batch,
     int64_t rows = end - s0 < kernels::kQueryBlock ? end - s0 : kernels::kQueryBlock;
     for (int64_t r = 0; r < rows; ++r) {
       const float* x = q + (s0 + r) * a.q_strides.row;
-      for_lanes(a.d,
-                [&](int64_t i, int lanes) { store_n(queries + r * a.d + i, load_n(x + i, lanes) * scale, lanes); });
+      for_lanes(a.d, [&](int64_t i, int lanes)
+                         LOWP_INLINE { store_n(queries + r * a.d + i, load_n(x + i, lanes) * scale, lanes); });
     }
     product(queries, a.d, rows, keys, key_panels, a.d, scores, layout.score_ld);
     for (int64_t r = 0; r < rows; ++r) {
@@ -155,7 +155,7 @@ void head(const AttentionArgs& a, const AttentionScratch& layout, int64_t batch,
       int64_t offset = batch * a.y_strides.batch + (s0 + r) * a.y_strides.row + head * a.y_strides.head;
       if (a.y_dtype == DType::kF32) {
         float* y = static_cast<float*>(a.y) + offset;
-        for_lanes(a.dv, [&](int64_t i, int lanes) { store_n(y + i, load_n(x + i, lanes), lanes); });
+        for_lanes(a.dv, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, load_n(x + i, lanes), lanes); });
       } else {
         (a.y_dtype == DType::kI8 ? store_quantized<true> : store_quantized<false>)(a, offset, x);
       }

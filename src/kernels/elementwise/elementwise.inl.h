@@ -16,7 +16,7 @@ using kernels::UnaryParams;
 
 #define LOWP_UNARY(name, formula)                                                             \
   void unary_##name([[maybe_unused]] UnaryParams p, const float* in, float* out, int64_t n) { \
-    for_lanes(n, [&](int64_t i, int lanes) {                                                  \
+    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {                                      \
       F32 x = load_n(in + i, lanes);                                                          \
       store_n(out + i, formula, lanes);                                                       \
     });                                                                                       \
@@ -38,25 +38,24 @@ template <typename Op>
 [[gnu::always_inline]] inline void binary_rows(const BinaryRun& run, const float* a, const float* b, float* y, Op op) {
   for (int64_t r = 0; r < run.rows; ++r, a += run.a_row, b += run.b_row, y += run.y_row) {
     if (run.a_step && run.b_step) {
-      for_lanes(run.n,
-                [&](int64_t i, int lanes) { store_n(y + i, op(load_n(a + i, lanes), load_n(b + i, lanes)), lanes); });
+      for_lanes(run.n, [&](int64_t i, int lanes)
+                           LOWP_INLINE { store_n(y + i, op(load_n(a + i, lanes), load_n(b + i, lanes)), lanes); });
     } else if (run.a_step) {
       F32 vb = set(*b);
-      for_lanes(run.n, [&](int64_t i, int lanes) { store_n(y + i, op(load_n(a + i, lanes), vb), lanes); });
+      for_lanes(run.n, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, op(load_n(a + i, lanes), vb), lanes); });
     } else if (run.b_step) {
       F32 va = set(*a);
-      for_lanes(run.n, [&](int64_t i, int lanes) { store_n(y + i, op(va, load_n(b + i, lanes)), lanes); });
+      for_lanes(run.n, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, op(va, load_n(b + i, lanes)), lanes); });
     } else {
       F32 v = op(set(*a), set(*b));
-      for_lanes(run.n, [&](int64_t i, int lanes) { store_n(y + i, v, lanes); });
+      for_lanes(run.n, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, v, lanes); });
     }
   }
 }
 
-#define LOWP_BINARY(name, formula)                                                            \
-  void binary_##name(const BinaryRun& run, const float* pa, const float* pb, float* y) {      \
-    binary_rows(                                                                              \
-        run, pa, pb, y, [](F32 a, F32 b) __attribute__((always_inline)) { return formula; }); \
+#define LOWP_BINARY(name, formula)                                                       \
+  void binary_##name(const BinaryRun& run, const float* pa, const float* pb, float* y) { \
+    binary_rows(run, pa, pb, y, [](F32 a, F32 b) LOWP_INLINE { return formula; });       \
   }
 #include "kernels/elementwise/kernels.inc"
 
@@ -87,11 +86,11 @@ void binary_q8_rows(const kernels::QuantizedBinaryArgs& q, const BinaryRun& run,
                     uint8_t* y) {
   F32 a_scale = set(q.a_scale), b_scale = set(q.b_scale), y_scale = set(q.y_scale), lo = set(q.lo), hi = set(q.hi);
   I32 a_zero = set_int(q.a_zero), b_zero = set_int(q.b_zero), y_zero = set_int(q.y_zero);
-  auto value = [](const uint8_t* p, int step, int64_t i, int lanes) __attribute__((always_inline)) {
+  auto value = [](const uint8_t* p, int step, int64_t i, int lanes) LOWP_INLINE {
     return step ? load_q8<kSigned>(p, i, lanes) : set_int(kSigned ? static_cast<int8_t>(*p) : *p);
   };
   for (int64_t r = 0; r < run.rows; ++r, a += run.a_row, b += run.b_row, y += run.y_row) {
-    for_lanes(run.n, [&](int64_t i, int lanes) {
+    for_lanes(run.n, [&](int64_t i, int lanes) LOWP_INLINE {
       F32 va = to_float(value(a, run.a_step, i, lanes) - a_zero) * a_scale;
       F32 vb = to_float(value(b, run.b_step, i, lanes) - b_zero) * b_scale;
       F32 v = min(hi, max(lo, kMul ? va * vb : va + vb));
@@ -112,14 +111,14 @@ void binary_q8(const kernels::QuantizedBinaryArgs& q, const BinaryRun& run, cons
 
 void scale_shift_run(const float* x, float scale, const float* shift, float* y, int64_t n) {
   F32 s = set(scale), b = set(shift ? *shift : 0.0f);
-  for_lanes(n, [&](int64_t i, int lanes) {
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
     F32 v = load_n(x + i, lanes);
     store_n(y + i, shift ? fma(v, s, b) : v * s, lanes);
   });
 }
 
 void scale_shift_each(const float* x, const float* scale, const float* shift, float* y, int64_t n) {
-  for_lanes(n, [&](int64_t i, int lanes) {
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
     F32 v = load_n(x + i, lanes), s = load_n(scale + i, lanes);
     store_n(y + i, shift ? fma(v, s, load_n(shift + i, lanes)) : v * s, lanes);
   });

@@ -15,11 +15,11 @@ template <typename Value>
   *mean = 0.0f;
   if (!rms) {
     F32 sums = zero();
-    for_lanes(n, [&](int64_t i, int lanes) { sums = sums + value(i, lanes); });
+    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { sums = sums + value(i, lanes); });
     *mean = reduce_add(sums) / count;
   }
   F32 m = set(*mean), squares = zero();
-  for_lanes(n, [&](int64_t i, int lanes) {
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
     F32 d = rms ? value(i, lanes) : value(i, lanes) - m;
     if (lanes < kLanes) d = select(first_lanes(lanes), d, zero());
     squares = fma(d, d, squares);
@@ -33,7 +33,7 @@ void layer_norm_row(const kernels::LayerNormArgs& a, int64_t row) {
   int64_t offset = row * a.n;
   const float* x = a.x + offset;
   const float* residual = kResidual ? a.residual + offset : nullptr;
-  auto value = [&](int64_t i, int lanes) __attribute__((always_inline)) {
+  auto value = [&](int64_t i, int lanes) LOWP_INLINE {
     F32 v = load_n(x + i, lanes);
     if constexpr (kResidual) v = v + load_n(residual + i, lanes);
     return v;
@@ -44,7 +44,7 @@ void layer_norm_row(const kernels::LayerNormArgs& a, int64_t row) {
   if (a.inv_std_out) a.inv_std_out[row] = inv_std;
   F32 m = set(mean), inv = set(inv_std), q_scale = set(a.q_scale);
   I32 q_zero = set_int(a.q_zero);
-  for_lanes(a.n, [&](int64_t i, int lanes) {
+  for_lanes(a.n, [&](int64_t i, int lanes) LOWP_INLINE {
     F32 s = value(i, lanes);
     if (a.sum_out) store_n(a.sum_out + offset + i, s, lanes);
     F32 v = (a.rms ? s : s - m) * inv;
@@ -73,13 +73,12 @@ void group_norm(const kernels::GroupNormArgs& a, int64_t begin, int64_t end) {
     float* y = a.y + r * n;
     float mean, inv_std;
     moments(
-        n, a.eps, false, [&](int64_t i, int lanes) __attribute__((always_inline)) { return load_n(x + i, lanes); },
-        &mean, &inv_std);
+        n, a.eps, false, [&](int64_t i, int lanes) LOWP_INLINE { return load_n(x + i, lanes); }, &mean, &inv_std);
     F32 m = set(mean), inv = set(inv_std);
     for (int64_t c = 0; c < per_group; ++c) {
       int64_t channel = r % a.groups * per_group + c;
       F32 gamma = set(a.gamma[channel]), beta = set(a.beta[channel]);
-      for_lanes(a.inner, [&](int64_t i, int lanes) {
+      for_lanes(a.inner, [&](int64_t i, int lanes) LOWP_INLINE {
         F32 d = load_n(x + c * a.inner + i, lanes) - m;
         store_n(y + c * a.inner + i, fma(d * inv, gamma, beta), lanes);
       });
@@ -90,12 +89,12 @@ void group_norm(const kernels::GroupNormArgs& a, int64_t begin, int64_t end) {
 void l2_normalize(const float* x, float* y, int64_t rows, int64_t n, float eps) {
   for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
     F32 squares = zero();
-    for_lanes(n, [&](int64_t i, int lanes) {
+    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
       F32 v = load_n(x + i, lanes);
       squares = fma(v, v, squares);
     });
     F32 norm = max(set(eps), sqrt(set(reduce_add(squares))));
-    for_lanes(n, [&](int64_t i, int lanes) { store_n(y + i, load_n(x + i, lanes) / norm, lanes); });
+    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, load_n(x + i, lanes) / norm, lanes); });
   }
 }
 

@@ -21,31 +21,45 @@ template <typename T, typename Body>
 }
 
 void max_f32(const Window& w, float* y) {
-  for_lanes(w.channels, [&](int64_t c, int lanes) {
+  for_lanes(w.channels, [&](int64_t c, int lanes) LOWP_INLINE {
     F32 acc = set(-__builtin_inff());
-    for_taps<float>(w, [&](const float* p) { acc = max_nan(acc, load_n(p + c, lanes)); });
+    for_taps<float>(w, [&](const float* p) LOWP_INLINE { acc = max_nan(acc, load_n(p + c, lanes)); });
     store_n(y + c, acc, lanes);
   });
 }
 
-// A loop over bytes that the compiler turns into byte-wise maxima, one tap after the other: y stays in L1.
+// Groups of 64 bytes in a local array, which the compiler keeps in registers with byte-wise maxima.
 template <typename T>
 inline void max_q8(const Window& w, T* y) {
-  for (int64_t c = 0; c < w.channels; ++c) y[c] = static_cast<T>(-1) < 0 ? -128 : 0;
-  for_taps<T>(w, [&](const T* p) {
-    for (int64_t c = 0; c < w.channels; ++c) y[c] = y[c] > p[c] ? y[c] : p[c];
-  });
+  constexpr int kGroup = 64;
+  const int64_t channels = w.channels;
+  for (int64_t c = 0; c < channels; c += kGroup) {
+    T acc[kGroup];
+    for (int i = 0; i < kGroup; ++i) acc[i] = static_cast<T>(-1) < 0 ? -128 : 0;
+    if (c + kGroup <= channels) {
+      for_taps<T>(w, [&](const T* p) LOWP_INLINE {
+        for (int i = 0; i < kGroup; ++i) acc[i] = acc[i] > p[c + i] ? acc[i] : p[c + i];
+      });
+      for (int i = 0; i < kGroup; ++i) y[c + i] = acc[i];
+    } else {
+      const int rest = static_cast<int>(channels - c);
+      for_taps<T>(w, [&](const T* p) LOWP_INLINE {
+        for (int i = 0; i < rest; ++i) acc[i] = acc[i] > p[c + i] ? acc[i] : p[c + i];
+      });
+      for (int i = 0; i < rest; ++i) y[c + i] = acc[i];
+    }
+  }
 }
 void max_u8(const Window& w, uint8_t* y) { max_q8<uint8_t>(w, y); }
 void max_s8(const Window& w, int8_t* y) { max_q8<int8_t>(w, y); }
 
 void average_f32(const Window& w, float count, float* y) {
   F32 divisor = set(count);
-  for_lanes(w.channels, [&](int64_t c, int lanes) {
+  for_lanes(w.channels, [&](int64_t c, int lanes) LOWP_INLINE {
     F32 total = zero(), acc = zero();
     int64_t taps = 0;
     bool first_block = true;
-    for_taps<float>(w, [&](const float* p) {
+    for_taps<float>(w, [&](const float* p) LOWP_INLINE {
       if (taps == kTapBlock) {
         total = first_block ? acc : total + acc;
         first_block = false;
@@ -64,9 +78,9 @@ template <bool kSigned>
 void average_q8_typed(const Window& w, float count, const kernels::PoolQuantization& q, void* y) {
   F32 divisor = set(count), x_scale = set(q.x_scale), y_scale = set(q.y_scale);
   I32 x_zero = set_int(q.x_zero), y_zero = set_int(q.y_zero);
-  for_lanes(w.channels, [&](int64_t c, int lanes) {
+  for_lanes(w.channels, [&](int64_t c, int lanes) LOWP_INLINE {
     I32 acc = set_int(0);
-    for_taps<uint8_t>(w, [&](const uint8_t* p) { acc = acc + (load_q8<kSigned>(p, c, lanes) - x_zero); });
+    for_taps<uint8_t>(w, [&](const uint8_t* p) LOWP_INLINE { acc = acc + (load_q8<kSigned>(p, c, lanes) - x_zero); });
     F32 v = to_float(acc) * x_scale / divisor;
     store_q8<kSigned>(y, c, quantize_lanes<kSigned>(v, y_scale, y_zero), lanes);
   });

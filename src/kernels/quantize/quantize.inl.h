@@ -12,7 +12,7 @@ template <bool kSigned>
 void quantize_run(float scale, int32_t zero_point, const float* x, void* y, int64_t n) {
   F32 s = set(scale);
   I32 z = set_int(zero_point);
-  for_lanes(n, [&](int64_t i, int lanes) {
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
     store_q8<kSigned>(y, i, quantize_lanes<kSigned>(load_n(x + i, lanes), s, z), lanes);
   });
 }
@@ -21,13 +21,15 @@ template <bool kSigned>
 void dequantize_run(float scale, int32_t zero_point, const void* x, float* y, int64_t n) {
   F32 s = set(scale);
   I32 z = set_int(zero_point);
-  for_lanes(n, [&](int64_t i, int lanes) { store_n(y + i, to_float(load_q8<kSigned>(x, i, lanes) - z) * s, lanes); });
+  for_lanes(n, [&](int64_t i, int lanes)
+                   LOWP_INLINE { store_n(y + i, to_float(load_q8<kSigned>(x, i, lanes) - z) * s, lanes); });
 }
 
 void dequantize_run_s32(float scale, int32_t zero_point, const int32_t* x, float* y, int64_t n) {
   F32 s = set(scale);
   I32 z = set_int(zero_point);
-  for_lanes(n, [&](int64_t i, int lanes) { store_n(y + i, to_float(load_int_n(x + i, lanes) - z) * s, lanes); });
+  for_lanes(
+      n, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, to_float(load_int_n(x + i, lanes) - z) * s, lanes); });
 }
 
 inline I32 zero_points(const int32_t* zero_point, int64_t i, int lanes) {
@@ -36,7 +38,7 @@ inline I32 zero_points(const int32_t* zero_point, int64_t i, int lanes) {
 
 template <bool kSigned>
 void quantize_each(const float* scale, const int32_t* zero_point, const float* x, void* y, int64_t n) {
-  for_lanes(n, [&](int64_t i, int lanes) {
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
     I32 q = quantize_lanes<kSigned>(load_n(x + i, lanes), load_n(scale + i, lanes), zero_points(zero_point, i, lanes));
     store_q8<kSigned>(y, i, q, lanes);
   });
@@ -44,36 +46,36 @@ void quantize_each(const float* scale, const int32_t* zero_point, const float* x
 
 template <bool kSigned>
 void dequantize_each(const float* scale, const int32_t* zero_point, const void* x, float* y, int64_t n) {
-  for_lanes(n, [&](int64_t i, int lanes) {
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
     F32 v = to_float(load_q8<kSigned>(x, i, lanes) - zero_points(zero_point, i, lanes));
     store_n(y + i, v * load_n(scale + i, lanes), lanes);
   });
 }
 
 void dequantize_each_s32(const float* scale, const int32_t* zero_point, const int32_t* x, float* y, int64_t n) {
-  for_lanes(n, [&](int64_t i, int lanes) {
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
     F32 v = to_float(load_int_n(x + i, lanes) - zero_points(zero_point, i, lanes));
     store_n(y + i, v * load_n(scale + i, lanes), lanes);
   });
 }
 
 void f32_to_bf16(const float* x, uint16_t* y, int64_t n) {
-  for_lanes(n, [&](int64_t i, int lanes) { store_bf16_n(y + i, load_n(x + i, lanes), lanes); });
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { store_bf16_n(y + i, load_n(x + i, lanes), lanes); });
 }
 void bf16_to_f32(const uint16_t* x, float* y, int64_t n) {
-  for_lanes(n, [&](int64_t i, int lanes) { store_n(y + i, load_bf16_n(x + i, lanes), lanes); });
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, load_bf16_n(x + i, lanes), lanes); });
 }
 void f32_to_f16(const float* x, uint16_t* y, int64_t n) {
-  for_lanes(n, [&](int64_t i, int lanes) { store_f16_n(y + i, load_n(x + i, lanes), lanes); });
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { store_f16_n(y + i, load_n(x + i, lanes), lanes); });
 }
 void f16_to_f32(const uint16_t* x, float* y, int64_t n) {
-  for_lanes(n, [&](int64_t i, int lanes) { store_n(y + i, load_f16_n(x + i, lanes), lanes); });
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, load_f16_n(x + i, lanes), lanes); });
 }
 
 void min_max(const float* x, int64_t n, float* lo, float* hi) {
   // min(x, lo) is lo where x is NaN.
   F32 least = set(__builtin_inff()), greatest = set(-__builtin_inff());
-  for_lanes(n, [&](int64_t i, int lanes) {
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
     F32 v = select(first_lanes(lanes), load_n(x + i, lanes), set(__builtin_nanf("")));
     least = min(v, least);
     greatest = max(v, greatest);

@@ -43,7 +43,7 @@ struct Least {
 template <typename Op, typename Value>
 [[gnu::always_inline]] inline float row_result(const float* x, int64_t n, Value value) {
   F32 acc = Op::identity();
-  for_lanes(n, [&](int64_t i, int lanes) {
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
     F32 next = Op::step(acc, value(load_n(x + i, lanes)));
     acc = lanes == kLanes ? next : select(first_lanes(lanes), next, acc);
   });
@@ -83,22 +83,22 @@ void reduce_rows(Reduce op, const float* x, float* y, int64_t rows, int64_t n) {
 void log_sum_exp_rows(const float* x, float* y, int64_t rows, int64_t n) {
   for (int64_t r = 0; r < rows; ++r, x += n) {
     F32 m = finite_or_zero(set(row_result<Greatest>(x, n, identity_value)));
-    y[r] = first(m + log(set(row_result<Sum>(x, n, [&](F32 v) { return exp(v - m); }))));
+    y[r] = first(m + log(set(row_result<Sum>(x, n, [&](F32 v) LOWP_INLINE { return exp(v - m); }))));
   }
 }
 
 template <typename Op>
 void reduce_columns(Reduce op, const float* x, float* y, int64_t n, int64_t inner, int64_t begin, int64_t end) {
-  for_lanes(end - begin, [&](int64_t i, int lanes) {
+  for_lanes(end - begin, [&](int64_t i, int lanes) LOWP_INLINE {
     F32 v = column_result<Op>(x + begin + i, n, inner, lanes, identity_value);
     store_n(y + begin + i, finish(op, v, n), lanes);
   });
 }
 
 void log_sum_exp_columns(const float* x, float* y, int64_t n, int64_t inner, int64_t begin, int64_t end) {
-  for_lanes(end - begin, [&](int64_t i, int lanes) {
+  for_lanes(end - begin, [&](int64_t i, int lanes) LOWP_INLINE {
     F32 m = finite_or_zero(column_result<Greatest>(x + begin + i, n, inner, lanes, identity_value));
-    F32 sum = column_result<Sum>(x + begin + i, n, inner, lanes, [&](F32 v) { return exp(v - m); });
+    F32 sum = column_result<Sum>(x + begin + i, n, inner, lanes, [&](F32 v) LOWP_INLINE { return exp(v - m); });
     store_n(y + begin + i, m + log(sum), lanes);
   });
 }

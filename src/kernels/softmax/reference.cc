@@ -8,7 +8,8 @@ namespace lowp::kernels::reference {
 void softmax_row(const float* x, const float* mask, bool log, float* y, int64_t n) {
   auto value = [&](int64_t i) { return mask ? x[i] + mask[i] : x[i]; };
   float m = lanes16(
-      -INFINITY, n, [&](float acc, int64_t i) { return max_nan(acc, value(i)); }, max_nan);
+      -INFINITY, n, [&](float acc, int64_t i) { return value(i) > acc ? value(i) : acc; },
+      [](float a, float b) { return a > b ? a : b; });
   float sum = lane_sum(n, [&](int64_t i) { return reference::exp(value(i) - m); });
   float inverse = 1.0f / sum, log_sum = reference::log(sum);
   for (int64_t i = 0; i < n; ++i) y[i] = log ? (value(i) - m) - log_sum : reference::exp(value(i) - m) * inverse;

@@ -16,11 +16,13 @@ inline F32 masked_scores(const float* x, const float* mask, int64_t i, int lanes
 
 template <bool kMask, bool kLog>
 inline void softmax_row(const float* x, const float* mask, float* y, int64_t n) {
+  // max(NaN, greatest) is greatest: the NaN reaches the row through the sum instead.
   F32 greatest = set(-__builtin_inff());
-  for_lanes(n, [&](int64_t i, int lanes) { greatest = max_nan(greatest, masked_scores<kMask>(x, mask, i, lanes)); });
+  for_lanes(
+      n, [&](int64_t i, int lanes) LOWP_INLINE { greatest = max(masked_scores<kMask>(x, mask, i, lanes), greatest); });
   F32 m = set(reduce_max(greatest));
   F32 sums = zero();
-  for_lanes(n, [&](int64_t i, int lanes) {
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
     F32 e = exp(masked_scores<kMask>(x, mask, i, lanes) - m);
     if constexpr (!kLog) store_n(y + i, e, lanes);
     // Where m is infinite the spare lanes hold NaN; they are no part of the row.
@@ -29,12 +31,11 @@ inline void softmax_row(const float* x, const float* mask, float* y, int64_t n) 
   F32 sum = set(reduce_add(sums));
   if constexpr (kLog) {
     F32 log_sum = log(sum);
-    for_lanes(n, [&](int64_t i, int lanes) {
-      store_n(y + i, (masked_scores<kMask>(x, mask, i, lanes) - m) - log_sum, lanes);
-    });
+    for_lanes(n, [&](int64_t i, int lanes)
+                     LOWP_INLINE { store_n(y + i, (masked_scores<kMask>(x, mask, i, lanes) - m) - log_sum, lanes); });
   } else {
     F32 inverse = set(1.0f) / sum;
-    for_lanes(n, [&](int64_t i, int lanes) { store_n(y + i, load_n(y + i, lanes) * inverse, lanes); });
+    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, load_n(y + i, lanes) * inverse, lanes); });
   }
 }
 

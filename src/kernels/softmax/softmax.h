@@ -1,10 +1,10 @@
 // Softmax and log-softmax over rows of f32.
 //
 //   v[i] = x[i] + mask[i]             (x[i] without a mask)
-//   m = max v[i]                      (NaN if any is)
+//   m = max v[i]                      (of those that are not NaN)
 //   e[i] = exp(v[i] - m),  s = sum e[i] in 16 virtual lanes (docs/numerics.md)
 //   softmax: y[i] = e[i] * (1 / s)    log-softmax: y[i] = (v[i] - m) - log(s)
-// A row of -inf only gives NaN, as the formula says.
+// A NaN makes the whole row NaN, and so does a row of -inf only, as the formula says.
 #pragma once
 
 #include <cstdint>
