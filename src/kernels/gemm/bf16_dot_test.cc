@@ -1,0 +1,91 @@
+// vdpbf16ps against its emulation (docs/numerics.md): a tile of the native kernel against the reference's formula, on
+// random, cancelling and subnormal triples. LOWP_BF16_TRIPLES sets how many (default 10^6).
+#include <bit>
+#include <cstdlib>
+
+#include "kernels/gemm/test_util.h"
+#include "kernels/gemm/tiles.h"
+
+namespace lowp::kernels {
+namespace {
+
+using testing::Random;
+
+// One triple: acc + a1 * b1 + a0 * b0, through K = 4: the first pair sets the accumulator.
+struct Lane {
+  uint32_t a[2], b[2];  // pairs of bf16, low element first
+};
+
+uint32_t random_bf16(Random& random, int mode) {
+  switch (mode) {
+    case 0: return random.next() & 0xffffu;          // any bits
+    case 1: return BFloat16(random.uniform()).bits;  // around one
+    case 2:
+      return (random.next() & 0x80ffu) | static_cast<uint32_t>(random.range(30, 70)) << 7;  // products around 2^-126
+    case 3: return random.next() & 0x80ffu;  // subnormal, smallest normal
+    default: return (random.next() & 0x803fu) | static_cast<uint32_t>(random.range(120, 134)) << 7;
+  }
+}
+
+uint32_t pair(uint32_t low, uint32_t high) { return low | high << 16; }
+
+Lane random_lane(Random& random) {
+  const int mode = random.range(0, 5);
+  Lane lane;
+  if (mode == 5) {
+    // Cancelling: the second product is minus the first but for the last bit or two.
+    uint32_t x = random_bf16(random, 4), y = random_bf16(random, 4);
+    lane.a[0] = pair(x, random_bf16(random, 1));
+    lane.b[0] = pair(y, random_bf16(random, 4));
+    lane.a[1] = pair(x ^ 0x8000u, lane.a[0] >> 16);
+    lane.b[1] = pair(y + static_cast<uint32_t>(random.range(-1, 1)), (lane.b[0] >> 16) ^ 0x8000u);
+    return lane;
+  }
+  for (int i = 0; i < 2; ++i) {
+    lane.a[i] = pair(random_bf16(random, mode), random_bf16(random, mode));
+    lane.b[i] = pair(random_bf16(random, mode), random_bf16(random, mode));
+  }
+  return lane;
+}
+
+// Sixteen triples through K = 4 of one row and one panel of a target's tile.
+void run_tile(Target target, const Lane& row, const Lane (&lanes)[16], float (&out)[16]) {
+  alignas(64) uint32_t b[2][16];
+  for (int i = 0; i < 16; ++i) {
+    b[0][i] = lanes[i].b[0];
+    b[1][i] = lanes[i].b[1];
+  }
+  const void* rows[1] = {row.a};
+  alignas(64) float acc[16];
+  gemm_table(target)->bf16_dot->tile[1][1](
+      {.rows = rows, .rows_stride = 1, .taps = 1, .c = 4, .b = b, .b_stride = 128, .acc = acc});
+  std::memcpy(out, acc, sizeof(acc));
+}
+
+TEST(Bf16Dot, HardwareEqualsEmulation) {
+  if (!target_supported(Target::k_avx512_bf16)) GTEST_SKIP() << "no avx512_bf16 on this CPU";
+  const char* wanted = std::getenv("LOWP_BF16_TRIPLES");
+  const int64_t triples = wanted != nullptr ? std::atoll(wanted) : 1000000;
+  Random random(20);
+  int64_t different = 0;
+  for (int64_t done = 0; done < triples; done += 16) {
+    Lane lanes[16];
+    for (Lane& lane : lanes) lane = random_lane(random);
+    const Lane row = lanes[done / 16 % 16];
+    float hardware[16], emulated[16];
+    run_tile(Target::k_avx512_bf16, row, lanes, hardware);
+    run_tile(Target::k_emu512, row, lanes, emulated);
+    for (int i = 0; i < 16; ++i) {
+      if (std::isnan(hardware[i]) && std::isnan(emulated[i])) continue;
+      if (std::bit_cast<uint32_t>(hardware[i]) == std::bit_cast<uint32_t>(emulated[i])) continue;
+      if (++different <= 10) {
+        ADD_FAILURE() << std::hex << "a " << row.a[0] << " " << row.a[1] << " b " << lanes[i].b[0] << " "
+                      << lanes[i].b[1] << std::hexfloat << " hardware " << hardware[i] << " emulation " << emulated[i];
+      }
+    }
+  }
+  EXPECT_EQ(different, 0) << "of " << triples << " triples";
+}
+
+}  // namespace
+}  // namespace lowp::kernels
