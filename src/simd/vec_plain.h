@@ -61,7 +61,7 @@ inline void store_n(float* p, F32 a, int n) {
   }
 LOWP_PLAIN_LOAD(load_int, int32_t)
 LOWP_PLAIN_LOAD(load_u8, uint8_t)
-LOWP_PLAIN_LOAD(load_s8, int8_t)
+LOWP_PLAIN_LOAD(load_s8, int8_t)  // NOLINT(bugprone-signed-char-misuse): values, not characters
 LOWP_PLAIN_LOAD(load_u16, uint16_t)
 #undef LOWP_PLAIN_LOAD
 
