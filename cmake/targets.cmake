@@ -17,6 +17,10 @@ set(LOWP_KERNEL_FLAGS -O3 -fno-exceptions -fno-rtti -fno-threadsafe-statics -ffp
     -fvisibility=hidden -fno-lto
     # gcc 12 warns inside its own AVX-512 headers (bug 105593); a vector header has more functions than one file uses.
     -Wno-uninitialized -Wno-maybe-uninitialized -Wno-unused-function)
+# Sanitizers stay out of the inner loops: instrumented they take minutes to compile, and tests end their buffers at guard pages.
+if(LOWP_SANITIZE)
+  list(APPEND LOWP_KERNEL_FLAGS -O1 -fno-sanitize=all)
+endif()
 
 # lowp_kernel_sources(target): sets the flags of every <target>.cc under src/kernels.
 function(lowp_set_kernel_flags)

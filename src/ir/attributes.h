@@ -158,10 +158,10 @@ struct AttrCodec {
           std::apply([&](const auto&... f) { (read_one(f), ...); }, S::fields());
           LOWP_TRY(std::move(status));
           if (known != map.size()) {
-            for (const auto& [name, value] : map) {
+            for (const auto& entry : map) {
               bool found = false;
-              std::apply([&](const auto&... f) { ((found = found || name == f.name), ...); }, S::fields());
-              if (!found) return fail(Code::kInvalidModel, "attribute '{}' is not one this op has", name);
+              std::apply([&](const auto&... f) { ((found = found || entry.first == f.name), ...); }, S::fields());
+              if (!found) return fail(Code::kInvalidModel, "attribute '{}' is not one this op has", entry.first);
             }
           }
           return Attrs::make(std::move(s));
