@@ -11,9 +11,9 @@ namespace {
 
 using testing::Random;
 
-// One triple: acc + a1 * b1 + a0 * b0, through K = 4: the first pair sets the accumulator.
-struct Lane {
-  uint32_t a[2], b[2];  // pairs of bf16, low element first
+// Two pairs of bf16, low element first: one side of K = 4. The first pair's sum is the accumulator of the second.
+struct Four {
+  uint32_t pair[2];
 };
 
 uint32_t random_bf16(Random& random, int mode) {
@@ -29,33 +29,31 @@ uint32_t random_bf16(Random& random, int mode) {
 
 uint32_t pair(uint32_t low, uint32_t high) { return low | high << 16; }
 
-Lane random_lane(Random& random) {
-  const int mode = random.range(0, 5);
-  Lane lane;
-  if (mode == 5) {
-    // Cancelling: the second product is minus the first but for the last bit or two.
-    uint32_t x = random_bf16(random, 4), y = random_bf16(random, 4);
-    lane.a[0] = pair(x, random_bf16(random, 1));
-    lane.b[0] = pair(y, random_bf16(random, 4));
-    lane.a[1] = pair(x ^ 0x8000u, lane.a[0] >> 16);
-    lane.b[1] = pair(y + static_cast<uint32_t>(random.range(-1, 1)), (lane.b[0] >> 16) ^ 0x8000u);
-    return lane;
-  }
-  for (int i = 0; i < 2; ++i) {
-    lane.a[i] = pair(random_bf16(random, mode), random_bf16(random, mode));
-    lane.b[i] = pair(random_bf16(random, mode), random_bf16(random, mode));
-  }
-  return lane;
+Four random_four(Random& random, int mode) {
+  Four f;
+  for (uint32_t& p : f.pair) p = pair(random_bf16(random, mode), random_bf16(random, mode));
+  return f;
+}
+// The second pair is the first with its sign changed, so that equal or nearly equal weights cancel.
+Four opposite(Four f) {
+  f.pair[1] = f.pair[0] ^ 0x80008000u;
+  return f;
+}
+// The second pair is within an ulp of the first.
+Four nearly_equal(Random& random, Four f) {
+  f.pair[1] =
+      f.pair[0] + static_cast<uint32_t>(random.range(-1, 1)) + (static_cast<uint32_t>(random.range(-1, 1)) << 16);
+  return f;
 }
 
 // Sixteen triples through K = 4 of one row and one panel of a target's tile.
-void run_tile(Target target, const Lane& row, const Lane (&lanes)[16], float (&out)[16]) {
+void run_tile(Target target, const Four& row, const Four (&lanes)[16], float (&out)[16]) {
   alignas(64) uint32_t b[2][16];
   for (int i = 0; i < 16; ++i) {
-    b[0][i] = lanes[i].b[0];
-    b[1][i] = lanes[i].b[1];
+    b[0][i] = lanes[i].pair[0];
+    b[1][i] = lanes[i].pair[1];
   }
-  const void* rows[1] = {row.a};
+  const void* rows[1] = {row.pair};
   alignas(64) float acc[16];
   gemm_table(target)->bf16_dot->tile[1][1](
       {.rows = rows, .rows_stride = 1, .taps = 1, .c = 4, .b = b, .b_stride = 128, .acc = acc});
@@ -69,9 +67,14 @@ TEST(Bf16Dot, HardwareEqualsEmulation) {
   Random random(20);
   int64_t different = 0;
   for (int64_t done = 0; done < triples; done += 16) {
-    Lane lanes[16];
-    for (Lane& lane : lanes) lane = random_lane(random);
-    const Lane row = lanes[done / 16 % 16];
+    const int mode = random.range(0, 4);
+    const bool cancelling = random.range(0, 2) == 0;
+    Four row = random_four(random, mode), lanes[16];
+    if (cancelling) row = opposite(row);
+    for (Four& lane : lanes) {
+      lane = random_four(random, mode);
+      if (cancelling) lane = nearly_equal(random, lane);
+    }
     float hardware[16], emulated[16];
     run_tile(Target::k_avx512_bf16, row, lanes, hardware);
     run_tile(Target::k_emu512, row, lanes, emulated);
@@ -79,8 +82,9 @@ TEST(Bf16Dot, HardwareEqualsEmulation) {
       if (std::isnan(hardware[i]) && std::isnan(emulated[i])) continue;
       if (std::bit_cast<uint32_t>(hardware[i]) == std::bit_cast<uint32_t>(emulated[i])) continue;
       if (++different <= 10) {
-        ADD_FAILURE() << std::hex << "a " << row.a[0] << " " << row.a[1] << " b " << lanes[i].b[0] << " "
-                      << lanes[i].b[1] << std::hexfloat << " hardware " << hardware[i] << " emulation " << emulated[i];
+        ADD_FAILURE() << std::hex << "a " << row.pair[0] << " " << row.pair[1] << " b " << lanes[i].pair[0] << " "
+                      << lanes[i].pair[1] << std::hexfloat << " hardware " << hardware[i] << " emulation "
+                      << emulated[i];
       }
     }
   }

@@ -95,6 +95,17 @@ inline I32 dot_u8s8(I32 acc, I32 a, I32 b) {
 #if defined(LOWP_EMULATE_BF16_DOT)
 #define LOWP_HAS_BF16_DOT
 inline float flush(float x) { return __builtin_fabsf(x) < 0x1p-126f ? __builtin_copysignf(0.0f, x) : x; }
+// fma with subnormal results flushed. A result that rounding lifts to 2^-126 is flushed too if it would round below it
+// were the exponent's range unbounded: scaled by 2^32 it shows.
+inline float flushed_fma(float a, float b, float c) {
+  float r = __builtin_fmaf(a, b, c);
+  if (__builtin_fabsf(r) == 0x1p-126f) {
+    float scaled = __builtin_fabsf(a) < 1.0f ? __builtin_fmaf(a * 0x1p32f, b, c * 0x1p32f)
+                                             : __builtin_fmaf(a, b * 0x1p32f, c * 0x1p32f);
+    if (__builtin_fabsf(scaled) < 0x1p-94f) return __builtin_copysignf(0.0f, r);
+  }
+  return flush(r);
+}
 inline float bf16_float(uint32_t bits) {
   uint32_t u = bits << 16;
   float f;
@@ -104,8 +115,8 @@ inline float bf16_float(uint32_t bits) {
 inline F32 dot_bf16(F32 acc, I32 a, I32 b) {
   for (int i = 0; i < 16; ++i) {
     uint32_t ua = static_cast<uint32_t>(a.v[i]), ub = static_cast<uint32_t>(b.v[i]);
-    float s = flush(__builtin_fmaf(bf16_float(ua >> 16), bf16_float(ub >> 16), flush(acc.v[i])));
-    acc.v[i] = flush(__builtin_fmaf(bf16_float(ua & 0xffffu), bf16_float(ub & 0xffffu), s));
+    float s = flushed_fma(bf16_float(ua >> 16), bf16_float(ub >> 16), flush(acc.v[i]));
+    acc.v[i] = flushed_fma(bf16_float(ua & 0xffffu), bf16_float(ub & 0xffffu), s);
   }
   return acc;
 }

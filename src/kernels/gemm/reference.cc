@@ -85,6 +85,15 @@ void finish_s32(const Epilogue& e, int64_t acc, int64_t m, int64_t n, void* out,
 
 float flush(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
 
+// fma as vdpbf16ps does it: what is below 2^-126 after rounding with an unbounded exponent becomes zero. The double
+// holds the product exactly, and the sum's rounding error is too small to matter but at that very edge, where it is
+// exact.
+float flushed_fma(float a, float b, float c) {
+  const float r = std::fma(a, b, c);
+  const double exact = static_cast<double>(a) * static_cast<double>(b) + static_cast<double>(c);
+  return std::fabs(exact) < 0x1p-126 * (1.0 - 0x1p-25) ? std::copysign(0.0f, r) : r;
+}
+
 float from_bf16(uint16_t bits) { return static_cast<float>(BFloat16::from_bits(bits)); }
 float from_f16(uint16_t bits) { return static_cast<float>(Float16::from_bits(bits)); }
 
@@ -127,8 +136,8 @@ float blocked_sum(int64_t k_total, bool bf16_dot, A a, W w) {
     if (bf16_dot) {
       for (int64_t k = k0; k < k1; k += 2) {
         auto factor = [&](auto f, int64_t i) { return i < k1 ? flush(static_cast<float>(BFloat16(f(i)))) : 0.0f; };
-        part = flush(std::fma(factor(a, k + 1), factor(w, k + 1), part));
-        part = flush(std::fma(factor(a, k), factor(w, k), part));
+        part = flushed_fma(factor(a, k + 1), factor(w, k + 1), part);
+        part = flushed_fma(factor(a, k), factor(w, k), part);
       }
     } else {
       for (int64_t k = k0; k < k1; ++k) part = std::fma(a(k), w(k), part);
