@@ -8,62 +8,87 @@
 namespace lowp::LOWP_TARGET {
 namespace {
 
-// Mean and 1 / sqrt(variance + eps) of n values; value(i, lanes) gives lanes beyond the row as zero.
-template <typename Value>
+// Mean and 1 / sqrt(variance + eps) of kRows rows of n values; value(r, i, lanes) gives lanes beyond a row as zero.
+// Several rows at once because one row is one chain of dependent additions.
+template <int kRows, typename Value>
 [[gnu::always_inline]] inline void moments(int64_t n, float eps, bool rms, Value value, float* mean, float* inv_std) {
   float count = static_cast<float>(n);
-  *mean = 0.0f;
+  F32 sums[kRows], squares[kRows], m[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) sums[r] = squares[r] = m[r] = zero();
   if (!rms) {
-    F32 sums = zero();
-    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { sums = sums + value(i, lanes); });
-    *mean = reduce_add(sums) / count;
+    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) sums[r] = sums[r] + value(r, i, lanes);
+    });
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) m[r] = set(reduce_add(sums[r]) / count);
   }
-  F32 m = set(*mean), squares = zero();
   for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
-    F32 d = rms ? value(i, lanes) : value(i, lanes) - m;
-    if (lanes < kLanes) d = select(first_lanes(lanes), d, zero());
-    squares = fma(d, d, squares);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      F32 d = rms ? value(r, i, lanes) : value(r, i, lanes) - m[r];
+      if (lanes < kLanes) d = select(first_lanes(lanes), d, zero());
+      squares[r] = fma(d, d, squares[r]);
+    }
   });
-  F32 variance = set(reduce_add(squares) / count);
-  *inv_std = first(set(1.0f) / sqrt(variance + set(eps)));
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+    F32 variance = set(reduce_add(squares[r]) / count);
+    mean[r] = first(m[r]);
+    inv_std[r] = first(set(1.0f) / sqrt(variance + set(eps)));
+  }
+}
+
+template <int kRows, bool kSigned, bool kResidual>
+void layer_norm_rows(const kernels::LayerNormArgs& args, int64_t row) {
+  const kernels::LayerNormArgs a = args;  // a copy that stores cannot alias, so that its fields stay in registers
+  const float* x = a.x + row * a.n;
+  const float* residual = kResidual ? a.residual + row * a.n : nullptr;
+  const int64_t n = a.n;
+  auto value = [&](int r, int64_t i, int lanes) LOWP_INLINE {
+    F32 v = load_n(x + r * n + i, lanes);
+    if constexpr (kResidual) v = v + load_n(residual + r * n + i, lanes);
+    return v;
+  };
+  float mean[kRows], inv_std[kRows];
+  moments<kRows>(n, a.eps, a.rms, value, mean, inv_std);
+  F32 q_scale = set(a.q_scale);
+  I32 q_zero = set_int(a.q_zero);
+  for (int r = 0; r < kRows; ++r) {
+    if (a.mean_out) a.mean_out[row + r] = mean[r];
+    if (a.inv_std_out) a.inv_std_out[row + r] = inv_std[r];
+    F32 m = set(mean[r]), inv = set(inv_std[r]);
+    int64_t offset = (row + r) * n;
+    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
+      F32 s = value(r, i, lanes);
+      if (a.sum_out) store_n(a.sum_out + offset + i, s, lanes);
+      F32 v = (a.rms ? s : s - m) * inv;
+      if (a.gamma) {
+        F32 gamma = load_n(a.gamma + i, lanes);
+        v = a.beta ? fma(v, gamma, load_n(a.beta + i, lanes)) : v * gamma;
+      } else if (a.beta) {
+        v = v + load_n(a.beta + i, lanes);
+      }
+      if (a.y) store_n(a.y + offset + i, v, lanes);
+      if (a.quantized) store_q8<kSigned>(a.quantized, offset + i, quantize_lanes<kSigned>(v, q_scale, q_zero), lanes);
+    });
+  }
 }
 
 template <bool kSigned, bool kResidual>
-void layer_norm_row(const kernels::LayerNormArgs& a, int64_t row) {
-  int64_t offset = row * a.n;
-  const float* x = a.x + offset;
-  const float* residual = kResidual ? a.residual + offset : nullptr;
-  auto value = [&](int64_t i, int lanes) LOWP_INLINE {
-    F32 v = load_n(x + i, lanes);
-    if constexpr (kResidual) v = v + load_n(residual + i, lanes);
-    return v;
-  };
-  float mean, inv_std;
-  moments(a.n, a.eps, a.rms, value, &mean, &inv_std);
-  if (a.mean_out) a.mean_out[row] = mean;
-  if (a.inv_std_out) a.inv_std_out[row] = inv_std;
-  F32 m = set(mean), inv = set(inv_std), q_scale = set(a.q_scale);
-  I32 q_zero = set_int(a.q_zero);
-  for_lanes(a.n, [&](int64_t i, int lanes) LOWP_INLINE {
-    F32 s = value(i, lanes);
-    if (a.sum_out) store_n(a.sum_out + offset + i, s, lanes);
-    F32 v = (a.rms ? s : s - m) * inv;
-    if (a.gamma) {
-      F32 gamma = load_n(a.gamma + i, lanes);
-      v = a.beta ? fma(v, gamma, load_n(a.beta + i, lanes)) : v * gamma;
-    } else if (a.beta) {
-      v = v + load_n(a.beta + i, lanes);
-    }
-    if (a.y) store_n(a.y + offset + i, v, lanes);
-    if (a.quantized) store_q8<kSigned>(a.quantized, offset + i, quantize_lanes<kSigned>(v, q_scale, q_zero), lanes);
-  });
+void layer_norm_typed(const kernels::LayerNormArgs& a, int64_t begin, int64_t end) {
+  constexpr int kRows = 4;
+  for (; begin + kRows <= end; begin += kRows) layer_norm_rows<kRows, kSigned, kResidual>(a, begin);
+  for (; begin < end; ++begin) layer_norm_rows<1, kSigned, kResidual>(a, begin);
 }
 
 void layer_norm(const kernels::LayerNormArgs& a, int64_t begin, int64_t end) {
-  bool is_signed = a.q_dtype == DType::kI8;
-  auto* row = a.residual ? (is_signed ? layer_norm_row<true, true> : layer_norm_row<false, true>)
-                         : (is_signed ? layer_norm_row<true, false> : layer_norm_row<false, false>);
-  for (int64_t r = begin; r < end; ++r) row(a, r);
+  if (a.q_dtype == DType::kI8) {
+    (a.residual ? layer_norm_typed<true, true> : layer_norm_typed<true, false>)(a, begin, end);
+  } else {
+    (a.residual ? layer_norm_typed<false, true> : layer_norm_typed<false, false>)(a, begin, end);
+  }
 }
 
 void group_norm(const kernels::GroupNormArgs& a, int64_t begin, int64_t end) {
@@ -72,8 +97,8 @@ void group_norm(const kernels::GroupNormArgs& a, int64_t begin, int64_t end) {
     const float* x = a.x + r * n;
     float* y = a.y + r * n;
     float mean, inv_std;
-    moments(
-        n, a.eps, false, [&](int64_t i, int lanes) LOWP_INLINE { return load_n(x + i, lanes); }, &mean, &inv_std);
+    auto value = [&](int, int64_t i, int lanes) LOWP_INLINE { return load_n(x + i, lanes); };
+    moments<1>(n, a.eps, false, value, &mean, &inv_std);
     F32 m = set(mean), inv = set(inv_std);
     for (int64_t c = 0; c < per_group; ++c) {
       int64_t channel = r % a.groups * per_group + c;
