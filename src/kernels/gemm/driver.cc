@@ -12,6 +12,8 @@ namespace {
 // panels, which stay in L1 where K is short, pass over them.
 constexpr int64_t kChunkBytes = 256 << 10;
 constexpr int64_t kMaxChunkRows = 448;
+// Bytes of panels that stay in L1 (32 or 48 KB) together with one tile's rows and sums.
+constexpr int64_t kPanelsInL1 = 20 << 10;
 
 size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
@@ -176,75 +178,127 @@ Plan make_plan(const GemmJob& job, int threads) {
   return p;
 }
 
-// Rows [m0, m1) against panels [p0, p1).
-void run_block(const GemmJob& job, const Plan& p, char* scratch, int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
-  const Epilogue& e = *job.epilogue;
-  const size_t out_bytes = static_cast<size_t>(dtype_bits(e.out)) / 8,
-               residual_bytes = static_cast<size_t>(dtype_bits(e.residual_dtype)) / 8;
-  const bool is_int = job.b_kind == WeightKind::kS8;
-  const EpilogueFn epilogue = is_int ? p.table->epilogue_s32 : p.table->epilogue_f32;
-  const void** pointers = reinterpret_cast<const void**>(scratch + p.pointers_at);
+// One thread's part of a job: rows [m0, m1) against panels [p0, p1), a chunk of rows at a time.
+class Block {
+ public:
+  Block(const GemmJob& job, const Plan& plan, char* scratch) : job_(job), p_(plan), scratch_(scratch) {
+    const Epilogue& e = *job.epilogue;
+    out_bytes_ = dtype_bits(e.out) / 8;
+    residual_bytes_ = dtype_bits(e.residual_dtype) / 8;
+    epilogue_ = job.b_kind == WeightKind::kS8 ? plan.table->epilogue_s32 : plan.table->epilogue_f32;
+  }
 
-  for (int64_t start = m0; start < m1; start += p.chunk) {
-    const int64_t rows = std::min(p.chunk, m1 - start);
-    job.rows(job.context, start, rows, rows, pointers);
-    TileArgs t{.rows = pointers,
-               .rows_stride = rows,
-               .taps = job.taps,
-               .c = job.c,
-               .b = nullptr,
-               .b_stride = p.b_stride,
-               .acc = scratch};
-    if (p.gather != nullptr) {
-      const void** gathered = reinterpret_cast<const void**>(scratch + p.gathered_pointers_at);
-      for (int64_t i = 0; i < rows; ++i) {
-        char* row = scratch + p.gathered_at + static_cast<size_t>(i) * p.gathered_row;
-        p.gather(pointers + i, rows, job.taps, job.c, p.group, row);
-        gathered[i] = row;
-      }
-      t.rows = gathered;
-      t.taps = 1;
-      t.c = round_up(p.k, p.group);
+  void run(int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
+    for (int64_t start = m0; start < m1; start += p_.chunk) {
+      const int64_t rows = std::min(p_.chunk, m1 - start);
+      read_rows(start, rows);
+      // Where all panels fit in L1 beside a tile's rows, finish whole output rows; else let each group of panels pass
+      // over the chunk.
+      const bool by_rows = p_.k > 0 && (p1 - p0) * p_.b_stride <= kPanelsInL1 && p_.expand == nullptr;
+      if (by_rows)
+        rows_outside(start, rows, p0, p1);
+      else
+        panels_outside(start, rows, p0, p1);
     }
+  }
+
+ private:
+  // Finds the chunk's rows, and converts them where the kernel wants another form.
+  void read_rows(int64_t start, int64_t rows) {
+    const void** pointers = reinterpret_cast<const void**>(scratch_ + p_.pointers_at);
+    job_.rows(job_.context, start, rows, rows, pointers);
+    tile_ = {.rows = pointers,
+             .rows_stride = rows,
+             .taps = job_.taps,
+             .c = job_.c,
+             .b = nullptr,
+             .b_stride = p_.b_stride,
+             .acc = scratch_};
+    if (p_.gather == nullptr) return;
+    const void** gathered = reinterpret_cast<const void**>(scratch_ + p_.gathered_pointers_at);
+    for (int64_t i = 0; i < rows; ++i) {
+      char* row = scratch_ + p_.gathered_at + static_cast<size_t>(i) * p_.gathered_row;
+      p_.gather(pointers + i, rows, job_.taps, job_.c, p_.group, row);
+      gathered[i] = row;
+    }
+    tile_.rows = gathered;
+    tile_.taps = 1;
+    tile_.c = round_up(p_.k, p_.group);
+  }
+
+  void panels_outside(int64_t start, int64_t rows, int64_t p0, int64_t p1) {
     for (int64_t panel = p0; panel < p1;) {
-      const int np = next_panels(*p.tiles, rows, p1 - panel);
-      const char* b = static_cast<const char*>(job.b) + panel * p.b_stride;
-      if (p.expand != nullptr) {
-        float* expanded = reinterpret_cast<float*>(scratch + p.expanded_at);
-        p.expand(b, p.b_stride, round_up(p.k, 2), np, expanded);
-        b = reinterpret_cast<const char*>(expanded);
-        t.b_stride = round_up(p.k, 2) * kPanel * static_cast<int64_t>(sizeof(float));
-      }
-      const int64_t column = panel * kPanel;
-      const int64_t tiles = ceil_div(rows, p.tiles->max_rows[np]);
+      const int np = next_panels(*p_.tiles, rows, p1 - panel);
+      const char* b = panels_at(panel, np);
+      const int64_t tiles = ceil_div(rows, p_.tiles->max_rows[np]);
       for (int64_t i = 0; i < tiles; ++i) {
-        const int64_t r0 = rows * i / tiles, count = rows * (i + 1) / tiles - r0;
-        TileArgs tile = t;
-        tile.rows += r0;
-        tile.b = b;
-        p.tiles->tile[count][np](tile);
-        const int64_t row = start + r0;
-        EpilogueArgs out{
-            .e = &e,
-            .acc = scratch,
-            .acc_ld = np * kPanel,
-            .rows = static_cast<int>(count),
-            .cols = static_cast<int>(std::min<int64_t>(np * kPanel, job.n - column)),
-            .n0 = job.n0 + column,
-            .out = static_cast<char*>(job.c_out) + static_cast<size_t>(row * job.ldc + column) * out_bytes,
-            .ldc = job.ldc,
-            .residual = nullptr,
-        };
-        if (e.residual != nullptr) {
-          out.residual = static_cast<const char*>(e.residual) +
-                         static_cast<size_t>(row * e.residual_ld + job.n0 + column) * residual_bytes;
-        }
-        epilogue(out);
+        const int64_t r0 = rows * i / tiles;
+        tile(start, r0, rows * (i + 1) / tiles - r0, panel, np, b);
       }
       panel += np;
     }
   }
-}
+
+  void rows_outside(int64_t start, int64_t rows, int64_t p0, int64_t p1) {
+    // Groups of panels, and the rows that all of them can take.
+    uint8_t groups[kPanelsInL1 / (kPanel * 4)];
+    int count = 0, limit = kMaxTileRows;
+    for (int64_t panel = p0; panel < p1; panel += groups[count++]) {
+      groups[count] = static_cast<uint8_t>(next_panels(*p_.tiles, rows, p1 - panel));
+      limit = std::min<int>(limit, p_.tiles->max_rows[groups[count]]);
+    }
+    const int64_t tiles = ceil_div(rows, limit);
+    for (int64_t i = 0; i < tiles; ++i) {
+      const int64_t r0 = rows * i / tiles, r1 = rows * (i + 1) / tiles;
+      int64_t panel = p0;
+      for (int g = 0; g < count; panel += groups[g++])
+        tile(start, r0, r1 - r0, panel, groups[g], panels_at(panel, groups[g]));
+    }
+  }
+
+  // The first of np panels, expanded where the kernel wants f32.
+  const char* panels_at(int64_t panel, int np) {
+    const char* b = static_cast<const char*>(job_.b) + panel * p_.b_stride;
+    if (p_.expand == nullptr) return b;
+    const int64_t k = round_up(p_.k, 2);
+    float* expanded = reinterpret_cast<float*>(scratch_ + p_.expanded_at);
+    p_.expand(b, p_.b_stride, k, np, expanded);
+    tile_.b_stride = k * kPanel * static_cast<int64_t>(sizeof(float));
+    return reinterpret_cast<const char*>(expanded);
+  }
+
+  // Rows [r0, r0 + count) of the chunk that starts at row `start`, against np panels.
+  void tile(int64_t start, int64_t r0, int64_t count, int64_t panel, int np, const char* b) {
+    TileArgs t = tile_;
+    t.rows += r0;
+    t.b = b;
+    p_.tiles->tile[count][np](t);
+    const Epilogue& e = *job_.epilogue;
+    const int64_t row = start + r0, column = panel * kPanel;
+    EpilogueArgs out{
+        .e = &e,
+        .acc = scratch_,
+        .acc_ld = np * kPanel,
+        .rows = static_cast<int>(count),
+        .cols = static_cast<int>(std::min<int64_t>(np * kPanel, job_.n - column)),
+        .n0 = job_.n0 + column,
+        .out = static_cast<char*>(job_.c_out) + (row * job_.ldc + column) * out_bytes_,
+        .ldc = job_.ldc,
+        .residual = nullptr,
+    };
+    if (e.residual != nullptr) {
+      out.residual = static_cast<const char*>(e.residual) + (row * e.residual_ld + job_.n0 + column) * residual_bytes_;
+    }
+    epilogue_(out);
+  }
+
+  const GemmJob& job_;
+  const Plan& p_;
+  char* scratch_;
+  TileArgs tile_{};
+  EpilogueFn epilogue_;
+  int64_t out_bytes_, residual_bytes_;
+};
 
 }  // namespace
 
@@ -265,7 +319,7 @@ void run_job(const GemmJob& job, void* scratch, int threads) {
     const int64_t im = i / p.split_n, in = i % p.split_n;
     const int64_t m0 = std::min(job.m, im * m_part), m1 = std::min(job.m, m0 + m_part);
     const int64_t p0 = panels * in / p.split_n, p1 = panels * (in + 1) / p.split_n;
-    run_block(job, p, static_cast<char*>(scratch) + p.bytes * static_cast<size_t>(i), m0, m1, p0, p1);
+    Block(job, p, static_cast<char*>(scratch) + p.bytes * static_cast<size_t>(i)).run(m0, m1, p0, p1);
   });
 }
 

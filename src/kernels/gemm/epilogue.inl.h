@@ -46,12 +46,11 @@ struct IntIn {
   }
 };
 
-[[gnu::always_inline]] inline F32 add_residual(const EpilogueArgs& t, int64_t at, int lanes, F32 y) {
-  const Epilogue& e = *t.e;
-  if (e.residual_dtype == DType::kF32) return y + load_n(static_cast<const float*>(t.residual) + at, lanes);
-  if (e.residual_dtype == DType::kBF16) return y + load_bf16_n(static_cast<const uint16_t*>(t.residual) + at, lanes);
-  I32 q = e.residual_dtype == DType::kU8 ? load_u8_n(static_cast<const uint8_t*>(t.residual) + at, lanes)
-                                         : load_s8_n(static_cast<const int8_t*>(t.residual) + at, lanes);
+[[gnu::always_inline]] inline F32 add_residual(const Epilogue& e, const void* residual, int64_t at, int lanes, F32 y) {
+  if (e.residual_dtype == DType::kF32) return y + load_n(static_cast<const float*>(residual) + at, lanes);
+  if (e.residual_dtype == DType::kBF16) return y + load_bf16_n(static_cast<const uint16_t*>(residual) + at, lanes);
+  I32 q = e.residual_dtype == DType::kU8 ? load_u8_n(static_cast<const uint8_t*>(residual) + at, lanes)
+                                         : load_s8_n(static_cast<const int8_t*>(residual) + at, lanes);
   return fma(to_float(q - set_int(e.residual_zero)), set(e.residual_scale), y);
 }
 
@@ -66,6 +65,20 @@ struct OutBF16 {
   explicit OutBF16(const EpilogueArgs& t) : out(static_cast<uint16_t*>(t.out)) {}
   void operator()(int64_t at, int lanes, F32 y) const { store_bf16_n(out + at, y, lanes); }
 };
+// The clamp has left q inside its type, so that AVX-512 can truncate.
+template <bool kSigned>
+[[gnu::always_inline]] inline void store_quantized(uint8_t* p, int lanes, I32 q) {
+#if defined(__AVX512F__)
+  const __m128i bytes = _mm512_cvtepi32_epi8(q.v);
+  if (lanes == 16) return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+  _mm_mask_storeu_epi8(p, lanes_mask(lanes), bytes);
+#else
+  if (kSigned)
+    lanes == 16 ? store_s8(reinterpret_cast<int8_t*>(p), q) : store_s8_n(reinterpret_cast<int8_t*>(p), q, lanes);
+  else
+    lanes == 16 ? store_u8(p, q) : store_u8_n(p, q, lanes);
+#endif
+}
 template <bool kSigned>
 struct OutQuantized {
   uint8_t* out;
@@ -92,20 +105,15 @@ struct OutQuantized {
     hi = set(high);
   }
   void operator()(int64_t at, int lanes, F32 y) const {
-    I32 q = to_int(min(max(y * inv_scale, lo), hi)) + zero_point;
-    if constexpr (kSigned) {
-      if (lanes == 16) return store_s8(reinterpret_cast<int8_t*>(out) + at, q);
-      store_s8_n(reinterpret_cast<int8_t*>(out) + at, q, lanes);
-    } else {
-      if (lanes == 16) return store_u8(out + at, q);
-      store_u8_n(out + at, q, lanes);
-    }
+    store_quantized<kSigned>(out + at, lanes, to_int(min(max(y * inv_scale, lo), hi)) + zero_point);
   }
 };
 
 template <typename In, typename Out, Act kAct, bool kResidual>
-void epilogue_loop(const EpilogueArgs& t) {
-  const Epilogue& e = *t.e;
+void epilogue_loop(const EpilogueArgs& args) {
+  // Copies: byte stores may alias anything, and the loop would read its bounds again after each.
+  const EpilogueArgs t = args;
+  const Epilogue e = *t.e;
   Out out(t);
   const F32 lo = set(e.activation == Activation::kRelu ? 0.0f : e.lo), hi = set(e.hi);
   const bool upper = e.activation == Activation::kClip;
@@ -113,7 +121,7 @@ void epilogue_loop(const EpilogueArgs& t) {
     In in(e, t.n0 + n, lanes);
     for (int64_t i = 0; i < t.rows; ++i) {
       F32 y = in(t.acc, i * t.acc_ld + n);
-      if constexpr (kResidual) y = add_residual(t, i * e.residual_ld + n, lanes, y);
+      if constexpr (kResidual) y = add_residual(e, t.residual, i * e.residual_ld + n, lanes, y);
       if constexpr (kAct == Act::kClip) {
         y = max(lo, y);
         if (upper) y = min(hi, y);
