@@ -51,6 +51,7 @@ Result<ir::Tensor> GraphReader::tensor(const fb::Tensor* table) {
   LOWP_ASSIGN(DType type, dtype(table->dtype()));
   if (length(table->extents()) > kMaxRank)
     return fail(Code::kCorrupt, "a tensor has rank {}", length(table->extents()));
+  if (!is_aligned(table->extents(), alignof(int64_t))) return fail(Code::kCorrupt, "a shape is not aligned");
   ir::Extents extents;
   if (table->extents() != nullptr) extents.assign(table->extents()->begin(), table->extents()->end());
   auto count = ir::checked_element_count(extents);
@@ -105,6 +106,7 @@ Result<ir::AttrValue> GraphReader::attribute(const fb::Attr& table) {
     }
     case fb::AttrKind::Ints: {
       LOWP_TRY(spend(length(table.ints()) * sizeof(int64_t)));
+      if (!is_aligned(table.ints(), alignof(int64_t))) return fail(Code::kCorrupt, "an attribute is not aligned");
       std::vector<int64_t> ints;
       if (table.ints() != nullptr) ints.assign(table.ints()->begin(), table.ints()->end());
       return ints;

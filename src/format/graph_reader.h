@@ -13,6 +13,12 @@
 
 namespace lowp::format {
 
+// The verifier of FlatBuffers 2.0 checks where a vector lies, but not that its elements are aligned. nullptr is fine.
+template <typename T>
+bool is_aligned(const flatbuffers::Vector<T>* vector, size_t alignment) {
+  return vector == nullptr || reinterpret_cast<uintptr_t>(vector->Data()) % alignment == 0;
+}
+
 class GraphReader {
  public:
   // Tensors point into `blobs`, which `owner` keeps alive. `budget` bounds what strings and lists may add up to: in a

@@ -104,6 +104,7 @@ Result<LoadedEngine> open_engine_bytes(std::span<const std::byte> bytes, std::sh
   flatbuffers::Verifier verifier(data, graph_bytes.size(), kMaxDepth, max_tables);
   if (!fb::VerifyEngineBuffer(verifier)) return fail(Code::kCorrupt, "the graph's tables are malformed");
   const fb::Engine* engine = fb::GetEngine(data);
+  if (!is_aligned(engine->blobs(), alignof(fb::Blob))) return fail(Code::kCorrupt, "the table of blobs is not aligned");
   if (engine->graph() == nullptr) return fail(Code::kCorrupt, "the file holds no graph");
 
   LOWP_ASSIGN(auto blobs, read_blobs(bytes, *blobs_begin, engine->blobs()));
