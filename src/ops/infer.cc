@@ -76,7 +76,15 @@ Result<Inferred> infer_node(const ir::Node& node, std::span<const TensorType* co
     }
     return result;
   };
-  auto result = infer();
+  // While types are inferred, what an op takes for granted is what the model promises: a shape operand of integers, say.
+  auto guarded = [&]() -> Result<Inferred> {
+    try {
+      return infer();
+    } catch (const InternalError& problem) {
+      return fail(Code::kInvalidModel, "the operands or attributes break the rules of {} ({})", op_display_name(*node.op), problem.what());
+    }
+  };
+  auto result = guarded();
   if (!result) return fail(std::move(result.error()).with_node(node.name));
   return result;
 }
