@@ -37,7 +37,7 @@ Geometry geometry_of(const ConvArgs& a) {
   if (g.padded_copy) {
     g.padded_h = (a.out_h - 1) * a.stride_h + (a.kernel_h - 1) * a.dilation_h + 1;
     g.padded_w = (a.out_w - 1) * a.stride_w + a.kernel_w;
-    g.image = align64(static_cast<size_t>(g.padded_h * g.padded_w * a.in_c) * g.bytes);
+    g.image = align64(static_cast<size_t>(g.padded_h * g.padded_w * a.in_c) * g.bytes + kGatherSlack);
   } else if (!g.pointwise) {
     g.zero_row = align64(static_cast<size_t>(g.in_c) * g.bytes);
   }
@@ -110,6 +110,7 @@ GemmJob job_of(const ConvArgs& a, const Geometry& g) {
   job.b_kind = a.weight_kind;
   job.int8_class = a.int8_class;
   job.rows = g.padded_copy ? padded_rows : g.pointwise ? pointwise_rows : tap_rows;
+  job.slack = g.padded_copy;
   job.ldc = a.out_ld;
   job.epilogue = &a.epilogue;
   return job;

@@ -51,7 +51,7 @@ void choose_kernel(const GemmJob& job, Plan& p) {
         if (job.a_dtype == DType::kF32)
           p.gather = gather_of(t, Gather::kF32ToBF16);
         else if (job.c % 2 != 0)
-          p.gather = gather_of(t, Gather::kCopy2);
+          p.gather = gather_of(t, job.slack && job.c * 2 <= 64 ? Gather::kShort2x64 : Gather::kCopy2);
       } else {
         p.tiles = t.f32;
         p.expand = t.expand_bf16;
@@ -68,7 +68,9 @@ void choose_kernel(const GemmJob& job, Plan& p) {
         p.gather = gather_of(t, Gather::kS8ToU8);
       // A7 kernels take k by eights and must not cross a tap; a last four is possible with one tap only.
       else if (job.c % (many_taps ? 8 : 4) != 0)
-        p.gather = gather_of(t, Gather::kCopy1);
+        p.gather = gather_of(t, !job.slack || job.c > 32 ? Gather::kCopy1
+                                : job.c > 16             ? Gather::kShort1x32
+                                                         : Gather::kShort1x16);
       break;
     }
   }
@@ -166,7 +168,7 @@ Plan make_plan(const GemmJob& job, int threads) {
   at += align64(static_cast<size_t>(p.chunk * job.taps) * sizeof(void*));
   if (p.gather != nullptr) {
     p.gathered_at = at;
-    at += static_cast<size_t>(p.chunk) * p.gathered_row;
+    at += static_cast<size_t>(p.chunk) * p.gathered_row + align64(kGatherSlack);
     p.gathered_pointers_at = at;
     at += align64(static_cast<size_t>(p.chunk) * sizeof(void*));
   }

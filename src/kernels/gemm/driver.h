@@ -17,6 +17,7 @@ struct GemmJob {
   // out[t * stride + i] = address of the c elements of tap t of row m0 + i, for i in [0, count).
   void (*rows)(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) = nullptr;
   const void* context = nullptr;
+  bool slack = false;  // kGatherSlack bytes may be read from the start of any tap
 
   const void* b = nullptr;
   void* c_out = nullptr;  // row 0, channel n0

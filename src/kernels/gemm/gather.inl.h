@@ -82,9 +82,18 @@ void gather_wide(const void* const* rows, int64_t stride, int64_t taps, int64_t 
   for (; k % group != 0; ++k) d[(k & ~int64_t{3}) + (k & 1) * 2 + ((k >> 1) & 1)] = 0;
 }
 
+// Short runs, kBytes at a time whatever their length: each run covers what its predecessor wrote too far.
+template <typename T, int kBytes>
+void gather_short(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
+  T* d = static_cast<T*>(dst);
+  for (int64_t t = 0; t < taps; ++t, d += c) __builtin_memcpy(d, rows[t * stride], kBytes);
+  for (int64_t k = taps * c; k % group != 0; ++k) *d++ = T{};
+}
+
 constexpr kernels::GatherFn kGather[static_cast<int>(kernels::Gather::kCount)] = {
-    gather_copy<uint32_t>, gather_copy<uint16_t>, gather_copy<uint8_t>, gather_f32_to_bf16, gather_bf16_to_f32,
-    gather_f16_to_f32,     gather_s8_to_u8,       gather_wide<0>,       gather_wide<0x80>,
+    gather_copy<uint32_t>, gather_copy<uint16_t>,     gather_copy<uint8_t>,      gather_f32_to_bf16,
+    gather_bf16_to_f32,    gather_f16_to_f32,         gather_s8_to_u8,           gather_wide<0>,
+    gather_wide<0x80>,     gather_short<uint8_t, 16>, gather_short<uint8_t, 32>, gather_short<uint16_t, 64>,
 };
 
 // Interleaved pairs to two rows: even k in the low halves, odd k in the high halves.

@@ -72,8 +72,13 @@ enum class Gather : uint8_t {
   kS8ToU8,
   kU8ToWide,
   kS8ToWide,
-  kCount
+  // Runs of up to 16, 32 and 64 bytes that have kGatherSlack readable bytes; so many are read and written.
+  kShort1x16,
+  kShort1x32,
+  kShort2x64,
+  kCount,
 };
+inline constexpr int64_t kGatherSlack = 64;
 
 // Null entries are inherited from the target below (gemm_table).
 struct GemmTable {
