@@ -11,8 +11,13 @@ using kernels::DepthwiseTile;
 using kernels::kDepthwiseChunk;
 using kernels::kDepthwisePixels;
 
-#if !defined(__AVX2__)
-// Two s16 products a lane.
+// acc += the two s16 products of each lane.
+#if defined(__AVX2__)
+inline I32 madd16(I32 acc, I32 a, I32 b) {
+  for (int h = 0; h < kParts; ++h) part(acc, h) = add32(part(acc, h), madd(part(a, h), part(b, h)));
+  return acc;
+}
+#else
 inline I32 madd16(I32 acc, I32 a, I32 b) {
   for (int i = 0; i < 16; ++i) {
     acc.v[i] += (a.v[i] & 0xffff) * static_cast<int16_t>(b.v[i] & 0xffff) + (a.v[i] >> 16) * (b.v[i] >> 16);

@@ -1,8 +1,7 @@
 // The integer and bf16 dot products of one 16-column panel row, for each target.
 //   splat4(p)           four bytes of A in every lane
 //   dot_u8s8(acc,a,b)   acc += sum of 4 u8 x s8, exact (VNNI targets and emu512)
-//   dot_a7(...)         two groups of 4 with quad_safe operands
-//   dot_wide(...)       one group of 4 from widened A
+//   Part, maddubs, ...  the registers and instructions of the two ways without VNNI
 //   dot_bf16(acc,a,b)   vdpbf16ps: acc = fma(a1, b1, acc), then fma(a0, b0, acc); denormals in and out are zero
 #pragma once
 
@@ -24,17 +23,20 @@ inline I32 load_panel(const int8_t* p) { return {_mm512_loadu_si512(p)}; }
 #define LOWP_HAS_DOT
 inline I32 dot_u8s8(I32 acc, I32 a, I32 b) { return {_mm512_dpbusd_epi32(acc.v, a.v, b.v)}; }
 #else
-inline I32 dot_a7(I32 acc, I32 a0, I32 b0, I32 a1, I32 b1) {
-  __m512i s = _mm512_add_epi16(_mm512_maddubs_epi16(a0.v, b0.v), _mm512_maddubs_epi16(a1.v, b1.v));
-  return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(s, _mm512_set1_epi16(1)))};
-}
-inline I32 dot_a7_single(I32 acc, I32 a, I32 b) {
-  return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(_mm512_maddubs_epi16(a.v, b.v), _mm512_set1_epi16(1)))};
-}
+// Registers of 16 lanes: the steps without VNNI need so many that they go register by register.
+using Part = __m512i;
+constexpr int kParts = 1;
+inline Part& part(I32& v, int) { return v.v; }
+inline Part load_part(const char* p, int) { return _mm512_loadu_si512(p); }
+inline Part splat_part(const void* p) { return _mm512_set1_epi32(load4(static_cast<const uint8_t*>(p))); }
 // Bytes 0 and 2, and 1 and 3, of every lane as s16.
-inline I32 even_bytes(I32 b) { return {_mm512_srai_epi16(_mm512_slli_epi16(b.v, 8), 8)}; }
-inline I32 odd_bytes(I32 b) { return {_mm512_srai_epi16(b.v, 8)}; }
-inline I32 madd16(I32 acc, I32 a, I32 b) { return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(a.v, b.v))}; }
+inline Part even_bytes(Part b) { return _mm512_srai_epi16(_mm512_slli_epi16(b, 8), 8); }
+inline Part odd_bytes(Part b) { return _mm512_srai_epi16(b, 8); }
+inline Part maddubs(Part a, Part b) { return _mm512_maddubs_epi16(a, b); }
+inline Part madd(Part a, Part b) { return _mm512_madd_epi16(a, b); }
+inline Part add16(Part a, Part b) { return _mm512_add_epi16(a, b); }
+inline Part add32(Part a, Part b) { return _mm512_add_epi32(a, b); }
+inline Part ones16() { return _mm512_set1_epi16(1); }
 #endif
 #if defined(__AVX512BF16__)
 #define LOWP_HAS_BF16_DOT
@@ -52,26 +54,18 @@ inline I32 dot_u8s8(I32 acc, I32 a, I32 b) {
   return {_mm256_dpbusd_avx_epi32(acc.lo, a.lo, b.lo), _mm256_dpbusd_avx_epi32(acc.hi, a.hi, b.hi)};
 }
 #else
-inline __m256i dot_a7_half(__m256i acc, __m256i a0, __m256i b0, __m256i a1, __m256i b1) {
-  __m256i s = _mm256_add_epi16(_mm256_maddubs_epi16(a0, b0), _mm256_maddubs_epi16(a1, b1));
-  return _mm256_add_epi32(acc, _mm256_madd_epi16(s, _mm256_set1_epi16(1)));
-}
-inline I32 dot_a7(I32 acc, I32 a0, I32 b0, I32 a1, I32 b1) {
-  return {dot_a7_half(acc.lo, a0.lo, b0.lo, a1.lo, b1.lo), dot_a7_half(acc.hi, a0.hi, b0.hi, a1.hi, b1.hi)};
-}
-inline I32 dot_a7_single(I32 acc, I32 a, I32 b) {
-  __m256i ones = _mm256_set1_epi16(1);
-  return {_mm256_add_epi32(acc.lo, _mm256_madd_epi16(_mm256_maddubs_epi16(a.lo, b.lo), ones)),
-          _mm256_add_epi32(acc.hi, _mm256_madd_epi16(_mm256_maddubs_epi16(a.hi, b.hi), ones))};
-}
-inline I32 even_bytes(I32 b) {
-  return {_mm256_srai_epi16(_mm256_slli_epi16(b.lo, 8), 8), _mm256_srai_epi16(_mm256_slli_epi16(b.hi, 8), 8)};
-}
-inline I32 odd_bytes(I32 b) { return {_mm256_srai_epi16(b.lo, 8), _mm256_srai_epi16(b.hi, 8)}; }
-inline I32 madd16(I32 acc, I32 a, I32 b) {
-  return {_mm256_add_epi32(acc.lo, _mm256_madd_epi16(a.lo, b.lo)),
-          _mm256_add_epi32(acc.hi, _mm256_madd_epi16(a.hi, b.hi))};
-}
+using Part = __m256i;
+constexpr int kParts = 2;
+inline Part& part(I32& v, int h) { return h == 0 ? v.lo : v.hi; }
+inline Part load_part(const char* p, int h) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32 * h)); }
+inline Part splat_part(const void* p) { return _mm256_set1_epi32(load4(static_cast<const uint8_t*>(p))); }
+inline Part even_bytes(Part b) { return _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8); }
+inline Part odd_bytes(Part b) { return _mm256_srai_epi16(b, 8); }
+inline Part maddubs(Part a, Part b) { return _mm256_maddubs_epi16(a, b); }
+inline Part madd(Part a, Part b) { return _mm256_madd_epi16(a, b); }
+inline Part add16(Part a, Part b) { return _mm256_add_epi16(a, b); }
+inline Part add32(Part a, Part b) { return _mm256_add_epi32(a, b); }
+inline Part ones16() { return _mm256_set1_epi16(1); }
 #endif
 
 #else

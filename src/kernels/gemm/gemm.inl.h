@@ -143,8 +143,16 @@ struct StepDot : IntSum {
 };
 using StepExact = StepDot;
 using StepA7 = StepDot;
-constexpr kernels::RowForm kExactForm = kernels::RowForm::kU8;
 #else
+// Ends the life of what was loaded from B: without it gcc 12 computes the next part's operands early and spills sums.
+#define LOWP_LOAD_AGAIN __asm__ volatile("" ::: "memory")
+// sum += product, not to be reassociated with the next: gcc 12 would add products first, keep them and spill sums.
+[[gnu::always_inline]] inline void add_now(Part& sum, Part product) {
+  sum = add32(sum, product);
+  __asm__("" : "+v"(sum));
+}
+
+// Even bytes of B against even bytes of A, then odd against odd.
 struct StepExact : IntSum {
   using A = int16_t;
   static constexpr int64_t kStep = 4;
@@ -152,17 +160,24 @@ struct StepExact : IntSum {
   template <int MR, int NP>
   [[gnu::always_inline]] static void run(I32 (&acc)[MR][NP], const int16_t* const (&a)[MR], int64_t c, const char* b,
                                          int64_t b_stride) {
-    LOWP_UNROLL for (int p = 0; p < NP; ++p) {
-      I32 bv = load_panel(reinterpret_cast<const int8_t*>(b + p * b_stride));
-      I32 even = even_bytes(bv), odd = odd_bytes(bv);
-      LOWP_UNROLL for (int i = 0; i < MR; ++i) {
-        const uint8_t* pa = reinterpret_cast<const uint8_t*>(a[i] + c);
-        acc[i][p] = madd16(madd16(acc[i][p], splat4(pa), even), splat4(pa + 4), odd);
+    LOWP_UNROLL for (int odd = 0; odd < 2; ++odd) {
+      Part bv[NP][kParts];
+      LOWP_UNROLL for (int p = 0; p < NP; ++p) {
+        LOWP_UNROLL for (int h = 0; h < kParts; ++h) {
+          Part v = load_part(b + p * b_stride, h);
+          bv[p][h] = odd ? odd_bytes(v) : even_bytes(v);
+        }
       }
+      LOWP_UNROLL for (int i = 0; i < MR; ++i) {
+        Part av = splat_part(a[i] + c + 2 * odd);
+        LOWP_UNROLL for (int p = 0; p < NP; ++p) {
+          LOWP_UNROLL for (int h = 0; h < kParts; ++h) add_now(part(acc[i][p], h), madd(av, bv[p][h]));
+        }
+      }
+      LOWP_LOAD_AGAIN;
     }
   }
 };
-constexpr kernels::RowForm kExactForm = kernels::RowForm::kWide;
 
 // Eight k a step, and a last four where K has an odd number of groups (one tap only).
 struct StepA7 : IntSum {
@@ -173,19 +188,29 @@ struct StepA7 : IntSum {
   template <int MR, int NP>
   [[gnu::always_inline]] static void run(I32 (&acc)[MR][NP], const uint8_t* const (&a)[MR], int64_t c, const char* b,
                                          int64_t b_stride) {
+    const Part ones = ones16();
     LOWP_UNROLL for (int p = 0; p < NP; ++p) {
-      I32 b0 = load_panel(reinterpret_cast<const int8_t*>(b + p * b_stride));
-      I32 b1 = load_panel(reinterpret_cast<const int8_t*>(b + p * b_stride + 64));
-      LOWP_UNROLL for (int i = 0; i < MR; ++i) acc[i][p] =
-          dot_a7(acc[i][p], splat4(a[i] + c), b0, splat4(a[i] + c + 4), b1);
+      LOWP_UNROLL for (int h = 0; h < kParts; ++h) {
+        Part b0 = load_part(b + p * b_stride, h), b1 = load_part(b + p * b_stride + 64, h);
+        LOWP_UNROLL for (int i = 0; i < MR; ++i) {
+          Part s = add16(maddubs(splat_part(a[i] + c), b0), maddubs(splat_part(a[i] + c + 4), b1));
+          part(acc[i][p], h) = add32(part(acc[i][p], h), madd(s, ones));
+        }
+        LOWP_LOAD_AGAIN;
+      }
     }
   }
   template <int MR, int NP>
   [[gnu::always_inline]] static void tail(I32 (&acc)[MR][NP], const uint8_t* const (&a)[MR], int64_t c, const char* b,
                                           int64_t b_stride) {
+    const Part ones = ones16();
     LOWP_UNROLL for (int p = 0; p < NP; ++p) {
-      I32 bv = load_panel(reinterpret_cast<const int8_t*>(b + p * b_stride));
-      LOWP_UNROLL for (int i = 0; i < MR; ++i) acc[i][p] = dot_a7_single(acc[i][p], splat4(a[i] + c), bv);
+      LOWP_UNROLL for (int h = 0; h < kParts; ++h) {
+        Part bv = load_part(b + p * b_stride, h);
+        LOWP_UNROLL for (int i = 0; i < MR; ++i) {
+          part(acc[i][p], h) = add32(part(acc[i][p], h), madd(maddubs(splat_part(a[i] + c), bv), ones));
+        }
+      }
     }
   }
 };
