@@ -107,6 +107,8 @@ class Graph {
   void set_input(Node* node, size_t index, Value* value);
   // Every reader of `from` (graph outputs and state updates included) reads `to` instead.
   void replace_uses(Value* from, Value* to);
+  // Gives `to` the name of `from`, which it replaces, and `from` the other name.
+  static void take_name(Node* to, Node* from) { std::swap(to->name, from->name); }
   // Erases a node whose outputs have no readers.
   void erase(Node* node);
   // Erases nodes whose outputs nobody reads, transitively, and values without producer or reader. Returns nodes erased.

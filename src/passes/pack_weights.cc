@@ -252,6 +252,7 @@ class Packer {
     ir::Value* scales = b.constant(Tensor::from<float>({rows}, std::span<const float>(table->scales)), node->inputs[0]->name + ":scales");
     ir::Value* y = b.op("Embedding", {values, scales, node->inputs[1]}, {}, kLowpDomain, node->name);
     set_precision(y->producer, node, DType::kI8);
+    ir::Graph::take_name(y->producer, node);
     graph_.replace_uses(node->outputs[0], y);
     return true;
   }
@@ -271,6 +272,7 @@ class Packer {
     ir::Node* packed = graph_.add_node(&op(op_name, kLowpDomain), Attrs::make(std::move(attrs)), std::move(inputs), 1, node->name, node);
     packed->outputs[0]->type = node->outputs[0]->type;
     set_precision(packed, node, executed);
+    ir::Graph::take_name(packed, node);
     graph_.replace_uses(node->outputs[0], packed->outputs[0]);
   }
 

@@ -1,0 +1,195 @@
+#include "quant/quantize.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/matmul.h"
+#include "ops/window.h"
+#include "quant/weights.h"
+
+namespace lowp::quant {
+namespace {
+
+bool is_float_constant(const ir::Value* v) { return v != nullptr && v->is_constant() && v->constant.dtype() == DType::kF32; }
+
+// A table smaller than this is not worth an op of its own.
+constexpr int64_t kMinTableElements = 1 << 14;
+
+// Adds that meet convolutions: their float operand is the accumulator of one convolution, the other is read as INT8.
+bool is_residual_add(const ir::Node* node) { return node->op->name == "Add" && node->op->domain.empty() && node->outputs[0]->type.rank() == 4 && node->outputs[0]->type.dtype == DType::kF32; }
+
+class Quantizer {
+ public:
+  Quantizer(ir::Graph& graph, const Scheme& scheme) : graph_(graph), scheme_(scheme) {
+    for (const Layer& l : find_layers(graph)) {
+      if (scheme.keep_float.contains(l.node->name)) continue;
+      layers_.push_back(l);
+      nodes_.insert(l.node);
+    }
+    int position = 0;
+    for (const auto& n : graph.nodes()) position_[n.get()] = position++;
+    for (const Layer& l : layers_) {
+      if (l.activation != nullptr) add_site(l.activation);
+    }
+    for (const auto& n : graph.nodes()) {
+      if (is_residual_add(n.get())) add_residual(n.get());
+    }
+  }
+
+  const std::vector<ir::Value*>& sites() const { return sites_; }
+
+  Status insert(const std::map<std::string, HistogramObserver>& observers) {
+    for (const Layer& l : layers_) quantize_layer_weights(l);
+    for (ir::Value* v : sites_) {
+      auto it = observers.find(v->name);
+      LOWP_CHECK(it != observers.end());
+      insert_site(v, it->second);
+    }
+    return {};
+  }
+
+ private:
+  void add_site(ir::Value* v) {
+    if (std::find(sites_.begin(), sites_.end(), v) == sites_.end()) sites_.push_back(v);
+  }
+
+  // The convolution, if any, whose result this is before activations; it can take the residual into its epilogue.
+  bool is_accumulator(const ir::Value* v) const { return v->producer != nullptr && nodes_.contains(v->producer) && v->uses.size() == 1; }
+
+  void add_residual(const ir::Node* add) {
+    ir::Value* a = add->inputs[0];
+    ir::Value* b = add->inputs[1];
+    const bool acc_a = is_accumulator(a);
+    const bool acc_b = is_accumulator(b);
+    if (a->is_constant() || b->is_constant() || (!acc_a && !acc_b) || !(a->type == b->type)) return;
+    // The later convolution adds; what the earlier one or another branch gave is read as INT8.
+    ir::Value* other = acc_a && acc_b ? (position_.at(a->producer) > position_.at(b->producer) ? b : a) : (acc_a ? b : a);
+    add_site(other);
+    residual_readers_.insert({other, add});
+  }
+
+  // Whether this reader of a quantized value reads the INT8 form.
+  bool reads_quantized(const ir::Value* v, const ir::Node* reader) const {
+    if (nodes_.contains(reader)) return reader->input(0) == v;
+    return residual_readers_.contains({v, reader});
+  }
+
+  void quantize_layer_weights(const Layer& layer) {
+    ir::Node* node = layer.node;
+    const bool gather = node->op->name == "Gather";
+    const size_t operand = gather ? 0 : 1;
+    ir::Value* w = node->inputs[operand];
+    if (!is_float_constant(w)) return;  // shared weights that another layer quantized
+    int axis = 0;
+    if (node->op->name == "MatMul") axis = 1;
+    if (node->op->name == "Gemm") axis = node->attrs.get<ops::GemmAttrs>().trans_b ? 0 : 1;
+    QuantizedWeights q = quantize_weights(w->constant, axis);
+    if (scheme_.levels == 127 && !gather) project(node, q.values, axis);
+    GraphBuilder b(graph_, first_reader(w));
+    ir::Value* dq = b.op("DequantizeLinear", {b.constant(std::move(q.values), w->name + ":int8"), b.constant(std::move(q.scales), w->name + ":scale")},
+                         {{"axis", int64_t{axis}}}, kOnnxDomain, w->name + ":dequantize");
+    // Other quantized readers of the same weights along the same axis share them.
+    for (ir::Node* user : std::vector<ir::Node*>(w->uses)) {
+      if (user == node || (nodes_.contains(user) && user->op == node->op && user->attrs == node->attrs && user->input(operand) == w)) graph_.set_input(user, operand, dq);
+    }
+  }
+
+  ir::Node* first_reader(const ir::Value* v) const {
+    return *std::min_element(v->uses.begin(), v->uses.end(), [&](const ir::Node* a, const ir::Node* b) { return position_.at(a) < position_.at(b); });
+  }
+
+  static void project(const ir::Node* node, Tensor& w, int axis) {
+    const int64_t channels = w.extent(axis);
+    const int64_t k = w.size() / channels;
+    if (node->op->name != "Conv") {
+      const int64_t n = w.extent(1);
+      project_quads(w, channels, k, [&](int64_t c, int64_t r) { return axis == 0 ? c * n + r : r * n + c; });
+      return;
+    }
+    // Packed order of a filter is (kh, kw, c); its own is (c, kh, kw).
+    const int64_t c_per_group = w.extent(1);
+    const int64_t taps = k / c_per_group;
+    if (c_per_group == 1) return;  // depthwise kernels widen
+    project_quads(w, channels, k, [&](int64_t o, int64_t r) { return o * k + r % c_per_group * taps + r / c_per_group; });
+  }
+
+  void insert_site(ir::Value* v, const HistogramObserver& observer) {
+    Range range = observer.range(scheme_.method, scheme_.levels);
+    range.lo = std::min(range.lo, 0.0F);
+    range.hi = std::max(range.hi, 0.0F);
+    if (!(range.hi > range.lo)) range.hi = range.lo + 1.0F;  // a constant zero: any scale represents it
+    const auto levels = static_cast<float>(scheme_.levels);
+    const float scale = std::max((range.hi - range.lo) / levels, 1e-30F);
+    const auto zero = static_cast<uint8_t>(std::clamp(std::nearbyint(-range.lo / scale), 0.0F, levels));
+
+    std::vector<ir::Node*> readers;
+    for (ir::Node* user : v->uses) {
+      if (reads_quantized(v, user)) readers.push_back(user);
+    }
+    if (readers.empty()) return;
+    ir::Node* before = *std::min_element(readers.begin(), readers.end(), [&](const ir::Node* a, const ir::Node* b) { return position_.at(a) < position_.at(b); });
+    GraphBuilder b(graph_, before);
+    ir::Value* x = v;
+    if (scheme_.levels == 127) {
+      const float lo = (0.0F - static_cast<float>(zero)) * scale;
+      const float hi = (127.0F - static_cast<float>(zero)) * scale;
+      x = b.op("Clip", {x, b.constant(Tensor::scalar(lo), v->name + ":lo"), b.constant(Tensor::scalar(hi), v->name + ":hi")}, {}, kOnnxDomain, v->name + ":clip");
+    }
+    ir::Value* s = b.constant(Tensor::scalar(scale), v->name + ":scale");
+    ir::Value* z = b.constant(Tensor::scalar(zero), v->name + ":zero_point");
+    ir::Value* q = b.op("QuantizeLinear", {x, s, z}, {}, kOnnxDomain, v->name + ":quantize");
+    ir::Value* dq = b.op("DequantizeLinear", {q, s, z}, {}, kOnnxDomain, v->name + ":dequantize");
+    for (ir::Node* reader : readers) {
+      for (size_t i = 0; i < reader->inputs.size(); ++i) {
+        if (reader->inputs[i] == v) graph_.set_input(reader, i, dq);
+      }
+    }
+  }
+
+  ir::Graph& graph_;
+  const Scheme& scheme_;
+  std::vector<Layer> layers_;
+  std::set<const ir::Node*> nodes_;
+  std::map<const ir::Node*, int> position_;
+  std::vector<ir::Value*> sites_;
+  std::set<std::pair<const ir::Value*, const ir::Node*>> residual_readers_;
+};
+
+}  // namespace
+
+std::vector<Layer> find_layers(ir::Graph& graph) {
+  std::vector<Layer> layers;
+  for (ir::Node* node : graph.node_list()) {
+    if (!node->op->domain.empty()) continue;
+    const std::string& name = node->op->name;
+    if (node->op->quantize == QuantRule::kCompute) {
+      if (!is_float_constant(node->inputs[1]) || node->inputs[0]->is_constant() || node->inputs[0]->type.dtype != DType::kF32) continue;
+      if (name != "Conv" && node->inputs[1]->constant.rank() != 2) continue;
+      if (name == "Conv" && node->inputs[1]->constant.rank() > 4) continue;
+      if (name == "Gemm") {
+        const auto& a = node->attrs.get<ops::GemmAttrs>();
+        if (a.trans_a || a.alpha != 1.0F) continue;
+      }
+      layers.push_back({node, node->inputs[0]});
+    } else if (node->op->quantize == QuantRule::kEmbedding && is_float_constant(node->inputs[0]) && node->inputs[0]->constant.rank() == 2 &&
+               node->inputs[0]->constant.size() >= kMinTableElements && std::get<int64_t>(node->op->attrs.write(node->attrs).at("axis")) == 0) {
+      layers.push_back({node, nullptr});
+    }
+  }
+  return layers;
+}
+
+std::vector<std::string> observed_values(ir::Graph& graph, const Scheme& scheme) {
+  std::vector<std::string> names;
+  const Quantizer quantizer(graph, scheme);
+  for (const ir::Value* v : quantizer.sites()) names.push_back(v->name);
+  return names;
+}
+
+Status quantize(ir::Graph& graph, const Scheme& scheme, const std::map<std::string, HistogramObserver>& observers) {
+  LOWP_TRY(Quantizer(graph, scheme).insert(observers));
+  LOWP_TRY(graph.sort());
+  return ir::verify(graph);
+}
+
+}  // namespace lowp::quant

@@ -1,0 +1,138 @@
+#include "runtime/compiler.h"
+
+#include <nlohmann/json.hpp>
+
+#include "passes/pass.h"
+#include "quant/quantize.h"
+#include "runtime/quantization.h"
+
+namespace lowp::runtime {
+namespace {
+
+constexpr std::pair<std::string_view, PrecisionMode> kPrecisions[] = {{"fp32", PrecisionMode::kFp32},
+                                                                     {"bf16", PrecisionMode::kBf16},
+                                                                     {"fp16", PrecisionMode::kFp16},
+                                                                     {"int8", PrecisionMode::kInt8},
+                                                                     {"auto", PrecisionMode::kAuto}};
+
+bool is_compute(const ir::Node& node) { return node.op->quantize == QuantRule::kCompute; }
+
+bool has_quantization(const ir::Graph& graph) {
+  for (const auto& n : graph.nodes()) {
+    if (n->op->name == "QuantizeLinear" || n->op->name == "DequantizeLinear") return true;
+  }
+  return false;
+}
+
+DType requested_dtype(PrecisionMode mode) {
+  switch (mode) {
+    case PrecisionMode::kBf16: return DType::kBF16;
+    case PrecisionMode::kFp16: return DType::kF16;
+    case PrecisionMode::kInt8: return DType::kI8;
+    default: return DType::kF32;
+  }
+}
+
+// Fills in what ran for nodes that no pass bound to a kernel of the requested precision.
+void finish_precision(ir::Graph& graph) {
+  for (const auto& n : graph.nodes()) {
+    if (n->precision.requested == DType::kInvalid || n->precision.executed != DType::kInvalid) continue;
+    n->precision.executed = n->outputs[0]->type.dtype;
+    if (n->precision.executed != n->precision.requested && n->precision.reason.empty()) {
+      n->precision.reason = fmt::format("{} has no {} kernel for these operands", op_display_name(*n->op), dtype_name(n->precision.requested));
+    }
+  }
+}
+
+Status check_strict(const ir::Graph& graph) {
+  std::string differing;
+  int count = 0;
+  for (const auto& n : graph.nodes()) {
+    const ir::Precision& p = n->precision;
+    if (p.requested == DType::kInvalid || p.requested == p.executed) continue;
+    if (count++ < 5) differing += fmt::format("\n  '{}': {} instead of {}: {}", n->name, dtype_name(p.executed), dtype_name(p.requested), p.reason);
+  }
+  if (count == 0) return {};
+  return error(Code::kUnsupported, "strict: {} layers do not run in the precision asked for:{}", count, differing).with_hint("compile without strict to keep these layers as they are");
+}
+
+}  // namespace
+
+std::optional<PrecisionMode> precision_from_name(std::string_view name) {
+  for (const auto& [n, mode] : kPrecisions) {
+    if (n == name) return mode;
+  }
+  return std::nullopt;
+}
+std::string_view precision_name(PrecisionMode mode) {
+  for (const auto& [n, m] : kPrecisions) {
+    if (m == mode) return n;
+  }
+  return "";
+}
+std::optional<Observer> observer_from_name(std::string_view name) {
+  if (name == "minmax") return Observer::kMinMax;
+  if (name == "percentile") return Observer::kPercentile;
+  if (name == "mse") return Observer::kMse;
+  return std::nullopt;
+}
+
+std::string CompileReport::to_json() const {
+  nlohmann::json j;
+  j["cpu"] = cpu;
+  j["target"] = target;
+  j["calibration_samples"] = calibration_samples;
+  j["output_snr_db"] = output_snr_db;
+  for (const LayerReport& l : layers) {
+    nlohmann::json layer = {{"node", l.node}, {"op", l.op}, {"requested", dtype_name(l.requested)}, {"executed", dtype_name(l.executed)}};
+    if (!l.reason.empty()) layer["reason"] = l.reason;
+    if (l.snr_db != 0) layer["snr_db"] = l.snr_db;
+    if (l.fp32_us != 0) layer["fp32_us"] = l.fp32_us;
+    if (l.int8_us != 0) layer["int8_us"] = l.int8_us;
+    j["layers"].push_back(std::move(layer));
+  }
+  return j.dump();
+}
+
+Result<Compiled> compile(const ir::Graph& model, const CompileOptions& options, SampleSource* calibration) {
+  LOWP_ASSIGN(Target target, selected_target());
+  Compiled result;
+  result.report.cpu = cpu_name();
+  result.report.target = target_name(target);
+  if (!options.optimize_for.empty() && options.optimize_for != "vnni" && options.optimize_for != "avx2") {
+    return fail(Code::kInvalidArgument, "target '{}' is not known; vnni and avx2 are", options.optimize_for);
+  }
+  passes::PassOptions pass_options;
+  pass_options.disabled = {options.disabled_passes.begin(), options.disabled_passes.end()};
+
+  std::unique_ptr<ir::Graph> graph = model.clone();
+  LOWP_TRY(passes::run_stage(*graph, passes::Stage::kSimplify, pass_options));
+
+  PrecisionMode mode = options.precision;
+  const bool quantized_model = has_quantization(*graph);
+  if (mode == PrecisionMode::kAuto) {
+    // INT8 where there are samples to calibrate with; else the fastest float format of this CPU.
+    mode = quantized_model || calibration != nullptr ? PrecisionMode::kInt8 : target_has_bf16(target) ? PrecisionMode::kBf16 : PrecisionMode::kFp32;
+  }
+  for (const auto& n : graph->nodes()) {
+    if (is_compute(*n)) n->precision.requested = requested_dtype(mode);
+  }
+  if (mode == PrecisionMode::kBf16) pass_options.weight_dtype = DType::kBF16;
+  if (mode == PrecisionMode::kFp16) pass_options.weight_dtype = DType::kF16;
+  if (mode == PrecisionMode::kInt8 && !quantized_model) {
+    if (calibration == nullptr) {
+      return fail(error(Code::kCalibration, "INT8 wants calibration samples, none were given").with_hint("pass calibration=... or --calibrate FILE.npz|DIR"));
+    }
+    LOWP_ASSIGN(graph, quantize_graph(std::move(graph), options, pass_options, *calibration, result.report));
+  }
+  LOWP_TRY(passes::run_stage(*graph, passes::Stage::kLower, pass_options));
+  finish_precision(*graph);
+  if (options.strict) LOWP_TRY(check_strict(*graph));
+  merge_layer_reports(*graph, result.report);
+  graph->metadata["precision"] = precision_name(mode);
+  graph->metadata["report"] = result.report.to_json();
+  result.engine = std::make_shared<Engine>(std::move(graph));
+  return result;
+}
+
+}  // namespace lowp::runtime

@@ -1,0 +1,81 @@
+// From a model to an engine: simplification, precision, quantization with calibration, lowering, measured decisions.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/cpu.h"
+#include "runtime/engine.h"
+
+namespace lowp::runtime {
+
+enum class PrecisionMode : uint8_t { kFp32, kBf16, kFp16, kInt8, kAuto };
+// "fp32", "bf16", "fp16", "int8", "auto".
+std::optional<PrecisionMode> precision_from_name(std::string_view name);
+std::string_view precision_name(PrecisionMode mode);
+
+// How ranges of activations are chosen from what calibration saw.
+enum class Observer : uint8_t { kMinMax, kPercentile, kMse };
+std::optional<Observer> observer_from_name(std::string_view name);
+
+// Calibration samples: each a tensor for every input of the model, in the order of graph.inputs(). Read more than once.
+class SampleSource {
+ public:
+  virtual ~SampleSource() = default;
+  virtual Status rewind() = 0;
+  // False at the end.
+  virtual Result<bool> next(std::vector<Tensor>& inputs) = 0;
+  // Number of samples, or -1 where it is not known beforehand.
+  virtual int64_t size() const { return -1; }
+};
+
+struct CompileOptions {
+  PrecisionMode precision = PrecisionMode::kFp32;
+  bool strict = false;  // an error where a layer cannot have the precision asked for
+  int threads = 0;      // 0: all
+  // What INT8 is optimised for: "" (this CPU), "vnni", "avx2". avx2 quantizes activations to 7 bits, which its fastest
+  // exact kernels want.
+  std::string optimize_for;
+  Observer observer = Observer::kMse;
+  // Whether INT8 layers are timed against FP32 on this machine and kept only where they win.
+  bool measure = true;
+  // A layer whose INT8 output has less signal to noise than this on the calibration samples stays FP32.
+  double min_layer_snr_db = 6.0;
+  std::vector<std::string> keep_fp32;           // node names
+  std::vector<std::string> disabled_passes;
+  // Called as work goes on; false stops with kCancelled.
+  std::function<bool(std::string_view stage, int64_t done, int64_t total)> progress;
+};
+
+// One layer's decision.
+struct LayerReport {
+  std::string node;
+  std::string op;
+  DType requested = DType::kF32;
+  DType executed = DType::kF32;
+  std::string reason;          // why they differ
+  double snr_db = 0;           // INT8 output against FP32 on calibration samples; 0 where not measured
+  double fp32_us = 0;          // measured time of this layer; 0 where not measured
+  double int8_us = 0;
+};
+
+struct CompileReport {
+  std::vector<LayerReport> layers;
+  std::string cpu;
+  std::string target;
+  int64_t calibration_samples = 0;
+  double output_snr_db = 0;    // whole model, INT8 against FP32, on calibration samples
+  std::string to_json() const;
+};
+
+struct Compiled {
+  std::shared_ptr<const Engine> engine;
+  CompileReport report;
+};
+
+// `model` is not changed. `calibration` is wanted for kInt8 (unless the model has Q/DQ nodes already) and ignored for the
+// float precisions. Errors: kCalibration (missing, empty, NaN), kUnsupported (strict), kCancelled.
+Result<Compiled> compile(const ir::Graph& model, const CompileOptions& options, SampleSource* calibration = nullptr);
+
+}  // namespace lowp::runtime

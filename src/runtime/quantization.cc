@@ -1,0 +1,307 @@
+#include "runtime/quantization.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <unordered_map>
+
+#include "quant/quantize.h"
+#include "runtime/session.h"
+
+namespace lowp::runtime {
+namespace {
+
+// Samples that layer decisions are measured on; ranges are measured on all.
+constexpr size_t kDecisionSamples = 4;
+// INT8 must win by this factor over FP32 to be worth its error. 1: any gain counts.
+constexpr double kWorthwhileGain = 1.0;
+// Runs per layer timing; the median counts.
+constexpr int kTimingRuns = 7;
+
+quant::RangeMethod range_method(Observer o) {
+  switch (o) {
+    case Observer::kMinMax: return quant::RangeMethod::kMinMax;
+    case Observer::kPercentile: return quant::RangeMethod::kPercentile;
+    case Observer::kMse: return quant::RangeMethod::kMse;
+  }
+  return quant::RangeMethod::kMse;
+}
+
+int activation_levels(const CompileOptions& options) {
+  if (options.optimize_for == "vnni") return 255;
+  if (options.optimize_for == "avx2") return 127;
+  return target_has_vnni(active_target()) ? 255 : 127;
+}
+
+// A session over a lowered copy of the graph that also gives out `values` (by name), which must have plain layout there.
+Result<std::unique_ptr<Session>> probe(const ir::Graph& graph, const std::vector<std::string>& values, const passes::PassOptions& passes, int threads, bool profile) {
+  std::unique_ptr<ir::Graph> copy = graph.clone();
+  for (const std::string& name : values) {
+    ir::Value* v = copy->find_value(name);
+    LOWP_CHECK(v != nullptr);
+    copy->outputs().push_back({name, v});
+  }
+  LOWP_TRY(passes::run_stage(*copy, passes::Stage::kLower, passes));
+  SessionOptions options;
+  options.threads = threads;
+  options.profile = profile;
+  options.bind_cache_bytes = 0;
+  return Session::create(std::make_shared<Engine>(std::move(copy)), options);
+}
+
+Status check_sample(const ir::Graph& graph, const std::vector<Tensor>& sample, int64_t index) {
+  if (sample.size() != graph.inputs().size()) {
+    return error(Code::kCalibration, "calibration sample {} has {} inputs, the model wants {}", index, sample.size(), graph.inputs().size());
+  }
+  for (size_t i = 0; i < sample.size(); ++i) {
+    if (sample[i].dtype() != DType::kF32) continue;
+    for (int64_t k = 0; k < sample[i].size(); ++k) {
+      if (!std::isfinite(sample[i].data<float>()[k])) {
+        return error(Code::kCalibration, "calibration sample {}: input '{}' has the value {} at position {}", index, graph.inputs()[i]->name, sample[i].data<float>()[k], k)
+            .with_hint("remove the sample or repair its preprocessing");
+      }
+    }
+  }
+  return {};
+}
+
+struct Noise {
+  double signal = 0;
+  double noise = 0;
+  void add(const Tensor& want, const Tensor& have) {
+    if (want.dtype() != DType::kF32 || have.dtype() != DType::kF32 || want.size() != have.size()) return;
+    for (int64_t i = 0; i < want.size(); ++i) {
+      const double w = want.data<float>()[i];
+      const double d = static_cast<double>(have.data<float>()[i]) - w;
+      signal += w * w;
+      noise += d * d;
+    }
+  }
+  double db() const { return noise == 0 ? 200.0 : signal == 0 ? -200.0 : 10 * std::log10(signal / noise); }
+};
+
+class PostTraining {
+ public:
+  PostTraining(const ir::Graph& graph, const CompileOptions& options, const passes::PassOptions& passes, SampleSource& samples, CompileReport& report)
+      : graph_(graph), options_(options), passes_(passes), samples_(samples), report_(report) {
+    scheme_.levels = activation_levels(options);
+    scheme_.method = range_method(options.observer);
+    scheme_.keep_float = {options.keep_fp32.begin(), options.keep_fp32.end()};
+  }
+
+  Result<std::unique_ptr<ir::Graph>> run() {
+    LOWP_TRY(check_names());
+    LOWP_TRY(observe());
+    LOWP_ASSIGN(std::unique_ptr<ir::Graph> quantized, build());
+    LOWP_TRY(judge_accuracy(*quantized));
+    if (changed_) {
+      LOWP_ASSIGN(quantized, build());
+    }
+    if (options_.measure) {
+      LOWP_TRY(judge_speed(*quantized));
+      if (changed_) {
+        LOWP_ASSIGN(quantized, build());
+      }
+    }
+    for (auto& [name, layer] : layers_) {
+      if (ir::Node* node = find_node(*quantized, name)) node->precision.reason = layer.reason;
+      report_.layers.push_back(layer);
+    }
+    return quantized;
+  }
+
+ private:
+  static ir::Node* find_node(const ir::Graph& g, std::string_view name) {
+    for (const auto& n : g.nodes()) {
+      if (n->name == name) return n.get();
+    }
+    return nullptr;
+  }
+
+  Status progress(std::string_view stage, int64_t done, int64_t total) const {
+    if (options_.progress && !options_.progress(stage, done, total)) return error(Code::kCancelled, "{} was cancelled", stage);
+    return {};
+  }
+
+  Status check_names() {
+    for (const std::string& name : options_.keep_fp32) {
+      if (find_node(graph_, name) == nullptr) return error(Code::kInvalidArgument, "there is no layer '{}' to keep in FP32", name);
+    }
+    std::unique_ptr<ir::Graph> copy = graph_.clone();
+    for (const quant::Layer& l : quant::find_layers(*copy)) {
+      LayerReport r;
+      r.node = l.node->name;
+      r.op = op_display_name(*l.node->op);
+      r.requested = DType::kI8;
+      if (scheme_.keep_float.contains(l.node->name)) r.reason = "kept in FP32 by request";
+      layers_[l.node->name] = r;
+    }
+    return {};
+  }
+
+  // Runs every sample once and feeds the observers.
+  Status observe() {
+    std::unique_ptr<ir::Graph> copy = graph_.clone();
+    const std::vector<std::string> values = quant::observed_values(*copy, scheme_);
+    for (const std::string& v : values) observers_[v];
+    LOWP_ASSIGN(std::unique_ptr<Session> session, probe(graph_, values, passes_, options_.threads, false));
+    const size_t own = graph_.outputs().size();
+    LOWP_TRY(samples_.rewind());
+    std::vector<Tensor> sample;
+    int64_t count = 0;
+    for (;; ++count) {
+      LOWP_ASSIGN(bool more, samples_.next(sample));
+      if (!more) break;
+      LOWP_TRY(check_sample(graph_, sample, count));
+      auto outputs = session->run(sample);
+      if (!outputs) return std::move(outputs.error()).with_context(fmt::format("calibration sample {}", count));
+      for (size_t i = 0; i < values.size(); ++i) {
+        const Tensor& t = (*outputs)[own + i];
+        if (Status s = observers_[values[i]].observe(t.values<float>()); !s.is_ok()) return std::move(s).with_context(fmt::format("calibration sample {}, tensor '{}'", count, values[i]));
+      }
+      if (decision_samples_.size() < kDecisionSamples) {
+        std::vector<Tensor> kept;
+        for (const Tensor& t : sample) kept.push_back(t.clone());
+        decision_samples_.push_back(std::move(kept));
+      }
+      LOWP_TRY(progress("calibrate", count + 1, samples_.size()));
+    }
+    if (count == 0) return error(Code::kCalibration, "the calibration set is empty").with_hint("give at least one sample; 100 are usually enough");
+    report_.calibration_samples = count;
+    return {};
+  }
+
+  Result<std::unique_ptr<ir::Graph>> build() {
+    changed_ = false;
+    std::unique_ptr<ir::Graph> copy = graph_.clone();
+    LOWP_TRY(quant::quantize(*copy, scheme_, observers_));
+    return copy;
+  }
+
+  void keep_float(const std::string& name, std::string reason) {
+    scheme_.keep_float.insert(name);
+    layers_[name].reason = std::move(reason);
+    changed_ = true;
+  }
+
+  std::vector<std::string> quantized_layers() const {
+    std::vector<std::string> names;
+    for (const auto& n : graph_.nodes()) {
+      if (layers_.contains(n->name) && !scheme_.keep_float.contains(n->name)) names.push_back(n->name);
+    }
+    return names;
+  }
+
+  // Signal to noise of every layer's output and of the model's. A layer whose output is mostly noise although its input
+  // is not stays FP32.
+  Status judge_accuracy(const ir::Graph& quantized) {
+    const std::vector<std::string> names = quantized_layers();
+    std::vector<std::string> values;
+    for (const std::string& n : names) values.push_back(find_node(graph_, n)->outputs[0]->name);
+    LOWP_ASSIGN(std::unique_ptr<Session> want, probe(graph_, values, passes_, options_.threads, false));
+    LOWP_ASSIGN(std::unique_ptr<Session> have, probe(quantized, values, passes_, options_.threads, false));
+    std::vector<Noise> noise(values.size());
+    Noise whole;
+    const size_t own = graph_.outputs().size();
+    for (size_t s = 0; s < decision_samples_.size(); ++s) {
+      LOWP_ASSIGN(std::vector<Tensor> a, want->run(decision_samples_[s]));
+      LOWP_ASSIGN(std::vector<Tensor> b, have->run(decision_samples_[s]));
+      for (size_t i = 0; i < own; ++i) whole.add(a[i], b[i]);
+      for (size_t i = 0; i < values.size(); ++i) noise[i].add(a[own + i], b[own + i]);
+      LOWP_TRY(progress("compare layers", static_cast<int64_t>(s) + 1, static_cast<int64_t>(decision_samples_.size())));
+    }
+    report_.output_snr_db = whole.db();
+    double before = 200;
+    for (size_t i = 0; i < names.size(); ++i) {
+      const double db = noise[i].db();
+      layers_[names[i]].snr_db = db;
+      // Noise that came in with the input is another layer's fault: only a fall of several dB at this layer counts.
+      if (db < options_.min_layer_snr_db && before - db > 6) {
+        keep_float(names[i], fmt::format("INT8 hurts: signal to noise falls to {:.1f} dB, at least {:.1f} is wanted", db, options_.min_layer_snr_db));
+      }
+      before = db;
+    }
+    return {};
+  }
+
+  // Time of every layer, FP32 and INT8 run in turn so that the machine's moods hit both alike.
+  Status judge_speed(const ir::Graph& quantized) {
+    LOWP_ASSIGN(std::unique_ptr<Session> fp32, probe(graph_, {}, passes_, options_.threads, true));
+    LOWP_ASSIGN(std::unique_ptr<Session> int8, probe(quantized, {}, passes_, options_.threads, true));
+    std::map<std::string, std::vector<double>> fp32_us;
+    std::map<std::string, std::vector<double>> int8_us;
+    const std::vector<Tensor>& sample = decision_samples_[0];
+    auto once = [&](Session& session, std::map<std::string, std::vector<double>>* times) -> Status {
+      std::map<std::string, int64_t> before;
+      for (const ProfileEntry& e : session.profile()) before[e.node] += e.nanoseconds;
+      LOWP_ASSIGN(std::vector<Tensor> outputs, session.run(sample));
+      std::map<std::string, int64_t> after;
+      for (const ProfileEntry& e : session.profile()) after[e.node] += e.nanoseconds;
+      if (times != nullptr) {
+        for (const auto& [name, ns] : after) (*times)[name].push_back(static_cast<double>(ns - before[name]) / 1e3);
+      }
+      return {};
+    };
+    for (int run = 0; run <= kTimingRuns; ++run) {  // the first run binds and warms up
+      LOWP_TRY(once(*fp32, run == 0 ? nullptr : &fp32_us));
+      LOWP_TRY(once(*int8, run == 0 ? nullptr : &int8_us));
+      LOWP_TRY(progress("time layers", run, kTimingRuns));
+    }
+    auto median = [](std::vector<double>& v) {
+      if (v.empty()) return 0.0;
+      std::nth_element(v.begin(), v.begin() + static_cast<ptrdiff_t>(v.size() / 2), v.end());
+      return v[v.size() / 2];
+    };
+    for (const std::string& name : quantized_layers()) {
+      LayerReport& layer = layers_[name];
+      layer.fp32_us = median(fp32_us[name]);
+      layer.int8_us = median(int8_us[name]);
+      // A table of INT8 rows is for size; it costs no time worth measuring.
+      if (layer.op == "Gather" || layer.fp32_us == 0 || layer.int8_us == 0) continue;
+      if (layer.int8_us > layer.fp32_us / kWorthwhileGain) {
+        keep_float(name, fmt::format("INT8 is not faster: {:.0f} us against {:.0f} us in FP32", layer.int8_us, layer.fp32_us));
+      }
+    }
+    return {};
+  }
+
+  const ir::Graph& graph_;
+  const CompileOptions& options_;
+  const passes::PassOptions& passes_;
+  SampleSource& samples_;
+  CompileReport& report_;
+  quant::Scheme scheme_;
+  std::map<std::string, quant::HistogramObserver> observers_;
+  std::vector<std::vector<Tensor>> decision_samples_;
+  std::map<std::string, LayerReport> layers_;
+  bool changed_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ir::Graph>> quantize_graph(std::unique_ptr<ir::Graph> graph, const CompileOptions& options, const passes::PassOptions& passes,
+                                                  SampleSource& samples, CompileReport& report) {
+  return PostTraining(*graph, options, passes, samples, report).run();
+}
+
+void merge_layer_reports(const ir::Graph& graph, CompileReport& report) {
+  std::unordered_map<std::string, LayerReport> measured;
+  for (LayerReport& l : report.layers) measured[l.node] = std::move(l);
+  report.layers.clear();
+  for (const auto& n : graph.nodes()) {
+    const ir::Precision& p = n->precision;
+    auto it = measured.find(n->name);
+    if (p.requested == DType::kInvalid && it == measured.end()) continue;
+    LayerReport layer;
+    if (it != measured.end()) layer = it->second;
+    layer.node = n->name;
+    if (layer.op.empty()) layer.op = op_display_name(*n->op);
+    if (p.requested != DType::kInvalid) layer.requested = p.requested;
+    layer.executed = p.executed;
+    if (layer.reason.empty()) layer.reason = p.reason;
+    if (layer.requested == layer.executed) layer.reason.clear();
+    report.layers.push_back(std::move(layer));
+  }
+}
+
+}  // namespace lowp::runtime
