@@ -1,9 +1,9 @@
-// Plain C++, also emu512's.
+// Plain C++, also emu512's: the code of VNNI, emulated.
 #include "kernels/depthwise/depthwise.inl.h"
 
 namespace lowp::scalar {
 
 extern const kernels::DepthwiseTable depthwise_kernels;
-const kernels::DepthwiseTable depthwise_kernels = {any_tile_f32, any_tile_s8, expand_pairs};
+const kernels::DepthwiseTable depthwise_kernels = kDepthwise;
 
 }  // namespace lowp::scalar

@@ -1,0 +1,9 @@
+// AVX2 with AVX-VNNI: INT8 by vpdpbusd.
+#include "kernels/depthwise/depthwise.inl.h"
+
+namespace lowp::avx2_vnni {
+
+extern const kernels::DepthwiseTable depthwise_kernels;
+const kernels::DepthwiseTable depthwise_kernels = kDepthwise;
+
+}  // namespace lowp::avx2_vnni

@@ -1,0 +1,9 @@
+// AVX-512 with VNNI: INT8 by vpdpbusd. Also avx512_bf16's.
+#include "kernels/depthwise/depthwise.inl.h"
+
+namespace lowp::avx512_vnni {
+
+extern const kernels::DepthwiseTable depthwise_kernels;
+const kernels::DepthwiseTable depthwise_kernels = kDepthwise;
+
+}  // namespace lowp::avx512_vnni
