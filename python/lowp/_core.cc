@@ -1,5 +1,6 @@
 #include <nanobind/nanobind.h>
 
 NB_MODULE(_core, module) {
-  module.def("version", [] { return LOWP_VERSION; }, "The version of lowp.");
+  module.def(
+      "version", [] { return LOWP_VERSION; }, "The version of lowp.");
 }

@@ -93,9 +93,9 @@ std::optional<double> cgroup_cpus(const std::string& proc_cgroup, const std::str
       limit = smaller(limit, smallest_up(mount, group, quota_v2));
       continue;
     }
-    if (("," + controllers + ",").find(",cpu,") == std::string::npos) continue;
+    if (std::string(",").append(controllers).append(",").find(",cpu,") == std::string::npos) continue;
     limit = smaller(limit, smallest_up(mount + "/cpu", group, quota_v1));
-    limit = smaller(limit, smallest_up(mount + "/" + controllers, group, quota_v1));
+    limit = smaller(limit, smallest_up((mount + "/").append(controllers), group, quota_v1));
   }
   return limit;
 }

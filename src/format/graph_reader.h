@@ -13,10 +13,11 @@
 
 namespace lowp::format {
 
-// The verifier of FlatBuffers 2.0 checks where a vector lies, but not that its elements are aligned. nullptr is fine.
+// The verifier of FlatBuffers 2.0 checks where a vector lies, but not that its elements are aligned. Without elements
+// there is nothing to align.
 template <typename T>
 bool is_aligned(const flatbuffers::Vector<T>* vector, size_t alignment) {
-  return vector == nullptr || reinterpret_cast<uintptr_t>(vector->Data()) % alignment == 0;
+  return vector == nullptr || vector->size() == 0 || reinterpret_cast<uintptr_t>(vector->Data()) % alignment == 0;
 }
 
 class GraphReader {

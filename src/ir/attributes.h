@@ -6,8 +6,8 @@
 //     static constexpr auto fields() { return std::tuple(field("axis", &SoftmaxAttrs::axis)); }
 //   };
 //
-// From the list, AttrCodec<SoftmaxAttrs> converts to and from AttrMap, the form in which ONNX, the engine file and the text
-// form carry attributes.
+// From the list, AttrCodec<SoftmaxAttrs> converts to and from AttrMap, the form in which ONNX, the engine file and the
+// text form carry attributes.
 #pragma once
 
 #include <functional>
@@ -25,7 +25,8 @@ namespace lowp::ir {
 class Graph;
 using GraphPtr = std::shared_ptr<Graph>;
 
-using AttrValue = std::variant<int64_t, float, std::string, std::vector<int64_t>, std::vector<float>, std::vector<std::string>, Tensor, GraphPtr>;
+using AttrValue = std::variant<int64_t, float, std::string, std::vector<int64_t>, std::vector<float>,
+                               std::vector<std::string>, Tensor, GraphPtr>;
 using AttrMap = std::map<std::string, AttrValue, std::less<>>;
 
 // "int", "floats", ...: for messages.
@@ -70,7 +71,8 @@ inline Status read_attr(const AttrValue& value, const char* name, DType& out) {
   int64_t i = 0;
   LOWP_TRY(read_attr(value, name, i));
   out = dtype_from_onnx(i);
-  if (out == DType::kInvalid && i != 0) return error(Code::kUnsupported, "attribute '{}' names ONNX data type {}, which lowp does not have", name, i);
+  if (out == DType::kInvalid && i != 0)
+    return error(Code::kUnsupported, "attribute '{}' names ONNX data type {}, which lowp does not have", name, i);
   return {};
 }
 template <typename T>
@@ -87,7 +89,9 @@ void write_attr(AttrMap& map, const char* name, const T& v) {
   map.emplace(name, AttrValue(v));
 }
 inline void write_attr(AttrMap& map, const char* name, const bool& v) { map.emplace(name, AttrValue(int64_t{v})); }
-inline void write_attr(AttrMap& map, const char* name, const DType& v) { map.emplace(name, AttrValue(dtype_to_onnx(v))); }
+inline void write_attr(AttrMap& map, const char* name, const DType& v) {
+  map.emplace(name, AttrValue(dtype_to_onnx(v)));
+}
 template <typename T>
 void write_attr(AttrMap& map, const char* name, const std::optional<T>& v) {
   if (v) write_attr(map, name, *v);

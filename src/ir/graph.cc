@@ -59,7 +59,8 @@ Value* Graph::add_state(std::string name, Tensor initial) {
   return v;
 }
 
-Node* Graph::add_node(const OpDef* op, Attrs attrs, std::vector<Value*> inputs, size_t outputs, std::string name, Node* before) {
+Node* Graph::add_node(const OpDef* op, Attrs attrs, std::vector<Value*> inputs, size_t outputs, std::string name,
+                      Node* before) {
   LOWP_CHECK(op != nullptr);
   auto node = std::make_unique<Node>();
   Node* n = node.get();
@@ -261,7 +262,8 @@ Status verify(const Graph& graph) {
   for (const auto& n : graph.nodes()) {
     for (const Value* in : n->inputs) {
       if (in == nullptr) continue;
-      if (!values.contains(in)) return error(Code::kInternal, "node '{}' reads a value that is not in the graph", n->name);
+      if (!values.contains(in))
+        return error(Code::kInternal, "node '{}' reads a value that is not in the graph", n->name);
       if (in->producer != nullptr && !seen.contains(in->producer)) {
         return error(Code::kInternal, "node '{}' reads '{}' before it is produced", n->name, in->name);
       }
@@ -269,21 +271,28 @@ Status verify(const Graph& graph) {
     }
     for (const Value* out : n->outputs) {
       if (out == nullptr) continue;
-      if (!values.contains(out)) return error(Code::kInternal, "node '{}' writes a value that is not in the graph", n->name);
-      if (out->producer != n.get()) return error(Code::kInternal, "value '{}' does not name node '{}' as its producer", out->name, n->name);
+      if (!values.contains(out))
+        return error(Code::kInternal, "node '{}' writes a value that is not in the graph", n->name);
+      if (out->producer != n.get())
+        return error(Code::kInternal, "value '{}' does not name node '{}' as its producer", out->name, n->name);
     }
     seen.insert(n.get());
   }
   for (const auto& v : graph.values()) {
-    if (v->uses.size() != reads[v.get()]) return error(Code::kInternal, "value '{}' lists {} uses but has {}", v->name, v->uses.size(), reads[v.get()]);
-    if (v->is_constant() && v->producer != nullptr) return error(Code::kInternal, "value '{}' is a constant and a node's output", v->name);
+    if (v->uses.size() != reads[v.get()])
+      return error(Code::kInternal, "value '{}' lists {} uses but has {}", v->name, v->uses.size(), reads[v.get()]);
+    if (v->is_constant() && v->producer != nullptr)
+      return error(Code::kInternal, "value '{}' is a constant and a node's output", v->name);
   }
   for (const auto& o : graph.outputs()) {
-    if (o.value == nullptr || !values.contains(o.value)) return error(Code::kInternal, "graph output '{}' has no value", o.name);
+    if (o.value == nullptr || !values.contains(o.value))
+      return error(Code::kInternal, "graph output '{}' has no value", o.name);
   }
   for (const State& s : graph.states()) {
-    if (s.value == nullptr || !values.contains(s.value)) return error(Code::kInternal, "state '{}' has no value", s.name);
-    if (s.update != nullptr && !values.contains(s.update)) return error(Code::kInternal, "state '{}' is updated by a value that is not in the graph", s.name);
+    if (s.value == nullptr || !values.contains(s.value))
+      return error(Code::kInternal, "state '{}' has no value", s.name);
+    if (s.update != nullptr && !values.contains(s.update))
+      return error(Code::kInternal, "state '{}' is updated by a value that is not in the graph", s.name);
   }
   return {};
 }

@@ -1,8 +1,8 @@
 // The one intermediate representation: a graph of nodes and typed values in static single assignment.
 //
-// A value is a graph input, a constant, a state's current content, or a node's output. Nodes are kept in an order in which
-// producers come before consumers (sort() restores it after a pass). Op names and meanings are ONNX's; the domain "lowp"
-// adds what ONNX lacks: fused, packed and quantized forms, and what training needs.
+// A value is a graph input, a constant, a state's current content, or a node's output. Nodes are kept in an order in
+// which producers come before consumers (sort() restores it after a pass). Op names and meanings are ONNX's; the domain
+// "lowp" adds what ONNX lacks: fused, packed and quantized forms, and what training needs.
 #pragma once
 
 #include <functional>
@@ -36,10 +36,10 @@ struct Value {
   std::string name;
   TensorType type;  // logical shape; see layout
   Layout layout = Layout::kPlain;
-  Tensor constant;            // valid() for constants; its bytes lie in `layout`
-  Node* producer = nullptr;   // null for inputs, constants and states
-  int output_index = 0;       // which output of the producer
-  std::vector<Node*> uses;    // one entry for each operand position that reads it
+  Tensor constant;           // valid() for constants; its bytes lie in `layout`
+  Node* producer = nullptr;  // null for inputs, constants and states
+  int output_index = 0;      // which output of the producer
+  std::vector<Node*> uses;   // one entry for each operand position that reads it
 
   bool is_constant() const { return constant.valid(); }
 };
@@ -81,9 +81,10 @@ class Graph {
   Value* add_input(std::string name, TensorType type);
   Value* add_constant(std::string name, Tensor tensor);
   Value* add_state(std::string name, Tensor initial);
-  // Appends, or inserts before `before`. Outputs get fresh values without a type; infer() fills types. Empty output names
-  // are generated. An absent input is null.
-  Node* add_node(const OpDef* op, Attrs attrs, std::vector<Value*> inputs, size_t outputs, std::string name = {}, Node* before = nullptr);
+  // Appends, or inserts before `before`. Outputs get fresh values without a type; infer() fills types. Empty output
+  // names are generated. An absent input is null.
+  Node* add_node(const OpDef* op, Attrs attrs, std::vector<Value*> inputs, size_t outputs, std::string name = {},
+                 Node* before = nullptr);
 
   // Inputs of the model (no initializers), in order. The names users see.
   const std::vector<Value*>& inputs() const { return inputs_; }

@@ -28,9 +28,13 @@ std::shared_ptr<Storage> allocate_storage(size_t bytes) {
 Result<Tensor> Tensor::allocate(DType dtype, Extents extents) {
   auto n = checked_element_count(extents);
   // 2^40 bytes: more than any machine lowp runs on, and far from overflowing later sums.
-  if (!n || *n > (int64_t{1} << 40) / 8) return fail(Code::kResource, "a tensor of {} {} elements is too large", extents_to_string(extents), dtype_name(dtype));
+  if (!n || *n > (int64_t{1} << 40) / 8)
+    return fail(Code::kResource, "a tensor of {} {} elements is too large", extents_to_string(extents),
+                dtype_name(dtype));
   auto storage = allocate_storage(dtype_bytes(dtype, static_cast<size_t>(*n)));
-  if (!storage) return fail(Code::kResource, "out of memory for a tensor of {} {} elements", extents_to_string(extents), dtype_name(dtype));
+  if (!storage)
+    return fail(Code::kResource, "out of memory for a tensor of {} {} elements", extents_to_string(extents),
+                dtype_name(dtype));
   Tensor t;
   t.dtype_ = dtype;
   t.extents_ = std::move(extents);

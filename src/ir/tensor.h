@@ -9,8 +9,8 @@
 
 namespace lowp::ir {
 
-// Owns bytes, or keeps somebody else's (a mapped file, a numpy array) alive. The version tells packed copies of a weight
-// that they are stale.
+// Owns bytes, or keeps somebody else's (a mapped file, a numpy array) alive. The version tells packed copies of a
+// weight that they are stale.
 struct Storage {
   std::byte* data = nullptr;
   size_t bytes = 0;

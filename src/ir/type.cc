@@ -65,8 +65,9 @@ Result<Dims> broadcast_dims(const Dims& a, const Dims& b) {
     } else if (y.known() && y.value() == 1) {
       out[i] = x;
     } else if (x.known() && y.known()) {
-      return fail(Code::kShapeMismatch, "shapes {} and {} do not broadcast: extents {} and {}", TensorType(DType::kInvalid, a).to_string(),
-                  TensorType(DType::kInvalid, b).to_string(), x.value(), y.value());
+      return fail(Code::kShapeMismatch, "shapes {} and {} do not broadcast: extents {} and {}",
+                  TensorType(DType::kInvalid, a).to_string(), TensorType(DType::kInvalid, b).to_string(), x.value(),
+                  y.value());
     } else if (x.known()) {
       out[i] = x;  // the other is 1 or equal at run time, and x > 1
     } else if (y.known()) {

@@ -17,23 +17,30 @@ Status infer(InferContext& ctx) {
     return {};
   }
   for (size_t i = 0; i < 3; ++i) {
-    if (ctx.dims(i).size() != 3) return error(Code::kShapeMismatch, "operand {} has shape {}, rank 3 is wanted", i, ctx.type(i).to_string());
-    if (ctx.dims(i)[2].known() && ctx.dims(i)[2].value() % a.heads != 0) return error(Code::kShapeMismatch, "operand {} has shape {}, which {} heads do not divide", i, ctx.type(i).to_string(), a.heads);
+    if (ctx.dims(i).size() != 3)
+      return error(Code::kShapeMismatch, "operand {} has shape {}, rank 3 is wanted", i, ctx.type(i).to_string());
+    if (ctx.dims(i)[2].known() && ctx.dims(i)[2].value() % a.heads != 0)
+      return error(Code::kShapeMismatch, "operand {} has shape {}, which {} heads do not divide", i,
+                   ctx.type(i).to_string(), a.heads);
   }
   auto differ = [](const ir::Dim& x, const ir::Dim& y) { return x.known() && y.known() && x.value() != y.value(); };
   const ir::Dims& q = ctx.dims(0);
   const ir::Dims& k = ctx.dims(1);
   const ir::Dims& v = ctx.dims(2);
   if (differ(q[0], k[0]) || differ(q[0], v[0]) || differ(q[2], k[2]) || differ(k[1], v[1])) {
-    return error(Code::kShapeMismatch, "q {}, k {} and v {} do not go together", ctx.type(0).to_string(), ctx.type(1).to_string(), ctx.type(2).to_string());
+    return error(Code::kShapeMismatch, "q {}, k {} and v {} do not go together", ctx.type(0).to_string(),
+                 ctx.type(1).to_string(), ctx.type(2).to_string());
   }
   if (ctx.has_rank(3)) {
     const ir::Dims& m = ctx.dims(3);
     const ir::Dims full = {q[0], ir::Dim(a.heads), q[1], k[1]};
-    if (m.size() > 4 || m.empty() || differ(m.back(), k[1])) return error(Code::kShapeMismatch, "mask {} for {} keys", ctx.type(3).to_string(), k[1].to_string());
+    if (m.size() > 4 || m.empty() || differ(m.back(), k[1]))
+      return error(Code::kShapeMismatch, "mask {} for {} keys", ctx.type(3).to_string(), k[1].to_string());
     for (size_t i = 0; i < m.size(); ++i) {
       const ir::Dim& want = full[4 - m.size() + i];
-      if (differ(m[i], want) && m[i].value() != 1) return error(Code::kShapeMismatch, "mask {} does not broadcast to {}", ctx.type(3).to_string(), TensorType(DType::kF32, full).to_string());
+      if (differ(m[i], want) && m[i].value() != 1)
+        return error(Code::kShapeMismatch, "mask {} does not broadcast to {}", ctx.type(3).to_string(),
+                     TensorType(DType::kF32, full).to_string());
     }
   }
   ctx.set(0, DType::kF32, {q[0], q[1], v[2]});
@@ -67,7 +74,8 @@ Status reference(EvalContext& ctx) {
         for (int64_t t = 0; t < k[1]; ++t) {
           double sum = 0;
           for (int64_t i = 0; i < d; ++i) {
-            sum += static_cast<double>(ctx.in(0).data<float>()[(b * q[1] + s) * q[2] + h * d + i]) * static_cast<double>(ctx.in(1).data<float>()[(b * k[1] + t) * k[2] + h * d + i]);
+            sum += static_cast<double>(ctx.in(0).data<float>()[(b * q[1] + s) * q[2] + h * d + i]) *
+                   static_cast<double>(ctx.in(1).data<float>()[(b * k[1] + t) * k[2] + h * d + i]);
           }
           sum *= static_cast<double>(a.scale);
           if (ctx.has(3)) sum += static_cast<double>(ctx.in(3).data<float>()[b * m.batch + h * m.head + s * m.row + t]);
@@ -78,7 +86,9 @@ Status reference(EvalContext& ctx) {
         for (double& x : p) total += x = std::exp(x - top);
         for (int64_t i = 0; i < dv; ++i) {
           double sum = 0;
-          for (int64_t t = 0; t < k[1]; ++t) sum += p[static_cast<size_t>(t)] / total * static_cast<double>(ctx.in(2).data<float>()[(b * v[1] + t) * v[2] + h * dv + i]);
+          for (int64_t t = 0; t < k[1]; ++t)
+            sum += p[static_cast<size_t>(t)] / total *
+                   static_cast<double>(ctx.in(2).data<float>()[(b * v[1] + t) * v[2] + h * dv + i]);
           ctx.out(0).mutable_data<float>()[(b * q[1] + s) * v[2] + h * dv + i] = static_cast<float>(sum);
         }
       }
@@ -139,8 +149,15 @@ std::vector<OpDef> attention() {
   def.reference = reference;
   def.lower = lower;
   def.samples = [] {
-    return std::vector<Sample>{{{{"heads", int64_t{3}}, {"scale", 0.25F}}, {{DType::kF32, {2, 7, 48}}, {DType::kF32, {2, 9, 48}}, {DType::kF32, {2, 9, 48}}, {DType::kF32, {2, 1, 1, 9}}}, 1, 64},
-                               {{{"heads", int64_t{2}}, {"scale", 0.5F}}, {{DType::kF32, {1, 33, 64}}, {DType::kF32, {1, 33, 64}}, {DType::kF32, {1, 33, 64}}}, 1, 64}};
+    return std::vector<Sample>{
+        {{{"heads", int64_t{3}}, {"scale", 0.25F}},
+         {{DType::kF32, {2, 7, 48}}, {DType::kF32, {2, 9, 48}}, {DType::kF32, {2, 9, 48}}, {DType::kF32, {2, 1, 1, 9}}},
+         1,
+         64},
+        {{{"heads", int64_t{2}}, {"scale", 0.5F}},
+         {{DType::kF32, {1, 33, 64}}, {DType::kF32, {1, 33, 64}}, {DType::kF32, {1, 33, 64}}},
+         1,
+         64}};
   };
   return {std::move(def)};
 }

@@ -11,7 +11,9 @@ struct AttentionAttrs {
   int64_t heads = 1;
   float scale = 1;
   bool operator==(const AttentionAttrs&) const = default;
-  static constexpr auto fields() { return std::tuple(ir::required_field("heads", &AttentionAttrs::heads), ir::field("scale", &AttentionAttrs::scale)); }
+  static constexpr auto fields() {
+    return std::tuple(ir::required_field("heads", &AttentionAttrs::heads), ir::field("scale", &AttentionAttrs::scale));
+  }
 };
 
 }  // namespace lowp::ops

@@ -55,7 +55,8 @@ void loop(EvalContext& ctx, F fn) {
   const TB* pb = b.data<TB>();
   TO* py = y.mutable_data<TO>();
   for_each_index(y.extents(), [&](int64_t i, const Extents& index) {
-    py[i] = static_cast<TO>(fn(static_cast<compute_t<TA>>(pa[dot(sa, index)]), static_cast<compute_t<TB>>(pb[dot(sb, index)])));
+    py[i] = static_cast<TO>(
+        fn(static_cast<compute_t<TA>>(pa[dot(sa, index)]), static_cast<compute_t<TB>>(pb[dot(sb, index)])));
   });
 }
 
@@ -99,7 +100,8 @@ Status divide(EvalContext& ctx) {
         return T(0);
       }
       // The one quotient that does not fit wraps instead of trapping.
-      if (std::is_signed_v<T> && y == static_cast<T>(-1)) return static_cast<T>(T(0) - static_cast<std::make_unsigned_t<T>>(x));
+      if (std::is_signed_v<T> && y == static_cast<T>(-1))
+        return static_cast<T>(T(0) - static_cast<std::make_unsigned_t<T>>(x));
       return static_cast<T>(x / y);
     });
     if (zero) return error(Code::kInvalidArgument, "integer division by zero");
@@ -201,14 +203,16 @@ Status sum_to_reference(EvalContext& ctx) {
     using T = typename decltype(tag)::type;
     const Tensor& x = ctx.in(0);
     Tensor& y = ctx.out(0);
-    if (y.rank() > x.rank()) return error(Code::kShapeMismatch, "shape {} cannot be summed to {}", x.type().to_string(), y.type().to_string());
+    if (y.rank() > x.rank())
+      return error(Code::kShapeMismatch, "shape {} cannot be summed to {}", x.type().to_string(), y.type().to_string());
     const Extents strides = broadcast_strides(y.extents(), x.extents());
     std::vector<double> sums(static_cast<size_t>(y.size()), 0.0);
     const T* p = x.data<T>();
     for_each_index(x.extents(), [&](int64_t i, const Extents& index) {
       sums[static_cast<size_t>(dot(strides, index))] += static_cast<double>(static_cast<compute_t<T>>(p[i]));
     });
-    for (int64_t i = 0; i < y.size(); ++i) y.mutable_data<T>()[i] = static_cast<T>(static_cast<compute_t<T>>(sums[static_cast<size_t>(i)]));
+    for (int64_t i = 0; i < y.size(); ++i)
+      y.mutable_data<T>()[i] = static_cast<T>(static_cast<compute_t<T>>(sums[static_cast<size_t>(i)]));
     return {};
   });
 }
@@ -242,7 +246,8 @@ Status fold(EvalContext& ctx, F fn, bool mean) {
     for (size_t k = 0; k < ctx.inputs(); ++k) strides.push_back(broadcast_strides(ctx.in(k).extents(), y.extents()));
     for_each_index(y.extents(), [&](int64_t i, const Extents& index) {
       C s = static_cast<C>(ctx.in(0).data<T>()[dot(strides[0], index)]);
-      for (size_t k = 1; k < ctx.inputs(); ++k) s = static_cast<C>(fn(s, static_cast<C>(ctx.in(k).data<T>()[dot(strides[k], index)])));
+      for (size_t k = 1; k < ctx.inputs(); ++k)
+        s = static_cast<C>(fn(s, static_cast<C>(ctx.in(k).data<T>()[dot(strides[k], index)])));
       if (mean) s = static_cast<C>(s / static_cast<C>(ctx.inputs()));
       y.mutable_data<T>()[i] = static_cast<T>(s);
     });
@@ -260,7 +265,9 @@ Status upgrade_broadcast(ImportedNode& node) {
     node.attrs.erase(it);
   }
   node.attrs.erase("broadcast");
-  if (axis >= 0) return error(Code::kUnsupported, "broadcasting along an axis as before opset 7 is not supported").with_hint("convert the model to opset 7 or later");
+  if (axis >= 0)
+    return error(Code::kUnsupported, "broadcasting along an axis as before opset 7 is not supported")
+        .with_hint("convert the model to opset 7 or later");
   return {};
 }
 
@@ -271,11 +278,12 @@ std::vector<Sample> samples() {
           {{}, {{DType::kF32, {}}, {DType::kF32, {2, 65}, 0.5, 2.0}}}};
 }
 std::vector<Sample> integer_samples() {
-  return {{{}, {{DType::kI64, {3, 5}, -9, 9}, {DType::kI64, {5}, 1, 7}}}, {{}, {{DType::kI32, {17}, -9, 9}, {DType::kI32, {}, 1, 7}}}};
+  return {{{}, {{DType::kI64, {3, 5}, -9, 9}, {DType::kI64, {5}, 1, 7}}},
+          {{}, {{DType::kI32, {17}, -9, 9}, {DType::kI32, {}, 1, 7}}}};
 }
 
-OpDef make(const char* name, Status (*infer)(InferContext&), Status (*reference)(EvalContext&), Status (*gradient)(GradContext&) = nullptr,
-           int since = 1, std::vector<Sample> (*sample_fn)() = samples) {
+OpDef make(const char* name, Status (*infer)(InferContext&), Status (*reference)(EvalContext&),
+           Status (*gradient)(GradContext&) = nullptr, int since = 1, std::vector<Sample> (*sample_fn)() = samples) {
   OpDef def;
   def.name = name;
   def.min_inputs = def.max_inputs = 2;
@@ -299,29 +307,69 @@ OpDef variadic(const char* name, Status (*reference)(EvalContext&), Status (*gra
 
 std::vector<OpDef> binary() {
   std::vector<OpDef> defs = {
-      make("Add", infer_same, [](EvalContext& c) { return numeric(c, [](auto x, auto y) { return x + y; }); }, add_gradient),
-      make("Sub", infer_same, [](EvalContext& c) { return numeric(c, [](auto x, auto y) { return x - y; }); }, sub_gradient),
-      make("Mul", infer_same, [](EvalContext& c) { return numeric(c, [](auto x, auto y) { return x * y; }); }, mul_gradient),
+      make(
+          "Add", infer_same, [](EvalContext& c) { return numeric(c, [](auto x, auto y) { return x + y; }); },
+          add_gradient),
+      make(
+          "Sub", infer_same, [](EvalContext& c) { return numeric(c, [](auto x, auto y) { return x - y; }); },
+          sub_gradient),
+      make(
+          "Mul", infer_same, [](EvalContext& c) { return numeric(c, [](auto x, auto y) { return x * y; }); },
+          mul_gradient),
       make("Div", infer_same, divide, div_gradient),
       make("Pow", infer_pow, power, nullptr, 1, nullptr),
       make("Mod", infer_same, modulo, nullptr, 10, integer_samples),
       make("PRelu", infer_same, prelu),
       make("BitShift", infer_same, bit_shift, nullptr, 11, nullptr),
-      make("BitwiseAnd", infer_same, [](EvalContext& c) { return bitwise(c, [](auto x, auto y) { return x & y; }); }, nullptr, 18, integer_samples),
-      make("BitwiseOr", infer_same, [](EvalContext& c) { return bitwise(c, [](auto x, auto y) { return x | y; }); }, nullptr, 18, integer_samples),
-      make("BitwiseXor", infer_same, [](EvalContext& c) { return bitwise(c, [](auto x, auto y) { return x ^ y; }); }, nullptr, 18, integer_samples),
-      make("Equal", infer_compare, [](EvalContext& c) { return compare(c, [](auto x, auto y) { return x == y; }); }, nullptr, 1, integer_samples),
+      make(
+          "BitwiseAnd", infer_same, [](EvalContext& c) { return bitwise(c, [](auto x, auto y) { return x & y; }); },
+          nullptr, 18, integer_samples),
+      make(
+          "BitwiseOr", infer_same, [](EvalContext& c) { return bitwise(c, [](auto x, auto y) { return x | y; }); },
+          nullptr, 18, integer_samples),
+      make(
+          "BitwiseXor", infer_same, [](EvalContext& c) { return bitwise(c, [](auto x, auto y) { return x ^ y; }); },
+          nullptr, 18, integer_samples),
+      make(
+          "Equal", infer_compare, [](EvalContext& c) { return compare(c, [](auto x, auto y) { return x == y; }); },
+          nullptr, 1, integer_samples),
       make("Less", infer_compare, [](EvalContext& c) { return compare(c, [](auto x, auto y) { return x < y; }); }),
       make("Greater", infer_compare, [](EvalContext& c) { return compare(c, [](auto x, auto y) { return x > y; }); }),
-      make("LessOrEqual", infer_compare, [](EvalContext& c) { return compare(c, [](auto x, auto y) { return x <= y; }); }, nullptr, 12),
-      make("GreaterOrEqual", infer_compare, [](EvalContext& c) { return compare(c, [](auto x, auto y) { return x >= y; }); }, nullptr, 12),
-      make("And", infer_logical, [](EvalContext& c) { return logical(c, [](bool x, bool y) { return x && y; }); }, nullptr, 1, nullptr),
-      make("Or", infer_logical, [](EvalContext& c) { return logical(c, [](bool x, bool y) { return x || y; }); }, nullptr, 1, nullptr),
-      make("Xor", infer_logical, [](EvalContext& c) { return logical(c, [](bool x, bool y) { return x != y; }); }, nullptr, 1, nullptr),
-      variadic("Max", [](EvalContext& c) { return fold(c, [](auto x, auto y) { return x != x || x > y ? x : y; }, false); }),
-      variadic("Min", [](EvalContext& c) { return fold(c, [](auto x, auto y) { return x != x || x < y ? x : y; }, false); }),
-      variadic("Sum", [](EvalContext& c) { return fold(c, [](auto x, auto y) { return x + y; }, false); }),
-      variadic("Mean", [](EvalContext& c) { return fold(c, [](auto x, auto y) { return x + y; }, true); }),
+      make(
+          "LessOrEqual", infer_compare,
+          [](EvalContext& c) { return compare(c, [](auto x, auto y) { return x <= y; }); }, nullptr, 12),
+      make(
+          "GreaterOrEqual", infer_compare,
+          [](EvalContext& c) { return compare(c, [](auto x, auto y) { return x >= y; }); }, nullptr, 12),
+      make(
+          "And", infer_logical, [](EvalContext& c) { return logical(c, [](bool x, bool y) { return x && y; }); },
+          nullptr, 1, nullptr),
+      make(
+          "Or", infer_logical, [](EvalContext& c) { return logical(c, [](bool x, bool y) { return x || y; }); },
+          nullptr, 1, nullptr),
+      make(
+          "Xor", infer_logical, [](EvalContext& c) { return logical(c, [](bool x, bool y) { return x != y; }); },
+          nullptr, 1, nullptr),
+      variadic("Max",
+               [](EvalContext& c) {
+                 return fold(
+                     c, [](auto x, auto y) { return x != x || x > y ? x : y; }, false);
+               }),
+      variadic("Min",
+               [](EvalContext& c) {
+                 return fold(
+                     c, [](auto x, auto y) { return x != x || x < y ? x : y; }, false);
+               }),
+      variadic("Sum",
+               [](EvalContext& c) {
+                 return fold(
+                     c, [](auto x, auto y) { return x + y; }, false);
+               }),
+      variadic("Mean",
+               [](EvalContext& c) {
+                 return fold(
+                     c, [](auto x, auto y) { return x + y; }, true);
+               }),
   };
   for (OpDef& def : defs) {
     if (def.name == "Mod") def.attrs = ir::AttrCodec::of<ModAttrs>();
@@ -329,7 +377,8 @@ std::vector<OpDef> binary() {
     if (def.name == "Add" || def.name == "Mul") def.quantize = QuantRule::kElementwise;
   }
   OpDef sum_to = make("SumTo", infer_sum_to, sum_to_reference, nullptr, 1, [] {
-    return std::vector<Sample>{{{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {7}}}}, {{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {3, 1, 7}}}}};
+    return std::vector<Sample>{{{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {7}}}},
+                               {{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {3, 1, 7}}}}};
   });
   sum_to.domain = kLowpDomain;
   sum_to.layout = LayoutRule::kPlain;

@@ -10,16 +10,18 @@ LowerContext::LowerContext(const ir::Node& node, std::span<const TensorType* con
   for (const TensorType& t : out) out_extents_.push_back(t.concrete() ? t.extents() : Extents{});
 }
 
-ir::Value* GraphBuilder::op(std::string_view name, std::vector<ir::Value*> inputs, AttrMap attrs, std::string_view domain, std::string_view node_name) {
+ir::Value* GraphBuilder::op(std::string_view name, std::vector<ir::Value*> inputs, AttrMap attrs,
+                            std::string_view domain, std::string_view node_name) {
   return op_n(1, name, std::move(inputs), std::move(attrs), domain, node_name)[0];
 }
 
-std::vector<ir::Value*> GraphBuilder::op_n(size_t outputs, std::string_view name, std::vector<ir::Value*> inputs, AttrMap attrs,
-                                           std::string_view domain, std::string_view node_name) {
+std::vector<ir::Value*> GraphBuilder::op_n(size_t outputs, std::string_view name, std::vector<ir::Value*> inputs,
+                                           AttrMap attrs, std::string_view domain, std::string_view node_name) {
   const OpDef& def = lowp::op(name, domain);
   auto parsed = def.attrs.read(attrs);
   if (!parsed) throw InternalError(fmt::format("{}: {}", name, parsed.error().to_string()));
-  ir::Node* node = graph_.add_node(&def, std::move(*parsed), std::move(inputs), outputs, std::string(node_name.empty() ? name : node_name), before_);
+  ir::Node* node = graph_.add_node(&def, std::move(*parsed), std::move(inputs), outputs,
+                                   std::string(node_name.empty() ? name : node_name), before_);
   std::vector<const TensorType*> types;
   std::vector<const Tensor*> known;
   for (const ir::Value* v : node->inputs) {
@@ -32,7 +34,9 @@ std::vector<ir::Value*> GraphBuilder::op_n(size_t outputs, std::string_view name
   return node->outputs;
 }
 
-ir::Value* GraphBuilder::constant(Tensor tensor, std::string_view name) { return graph_.add_constant(std::string(name), std::move(tensor)); }
+ir::Value* GraphBuilder::constant(Tensor tensor, std::string_view name) {
+  return graph_.add_constant(std::string(name), std::move(tensor));
+}
 
 ir::Value* GraphBuilder::ints(std::vector<int64_t> values) {
   const auto n = static_cast<int64_t>(values.size());
@@ -58,7 +62,9 @@ Tensor scalar_tensor(DType dtype, double value) {
   }
 }
 
-ir::Value* GraphBuilder::scalar_like(const ir::Value* like, double value) { return constant(scalar_tensor(like->type.dtype, value), "scalar"); }
+ir::Value* GraphBuilder::scalar_like(const ir::Value* like, double value) {
+  return constant(scalar_tensor(like->type.dtype, value), "scalar");
+}
 
 void ImportedNode::attr_to_input(std::string_view attr, size_t input) {
   auto it = attrs.find(attr);
@@ -75,9 +81,12 @@ void ImportedNode::float_attr_to_input(std::string_view attr, size_t input) {
   auto it = attrs.find(attr);
   if (it == attrs.end()) return;
   const float* value = std::get_if<float>(&it->second);
-  const DType dtype = !inputs.empty() && inputs[0] != nullptr && inputs[0]->type.dtype != DType::kInvalid ? inputs[0]->type.dtype : DType::kF32;
+  const DType dtype = !inputs.empty() && inputs[0] != nullptr && inputs[0]->type.dtype != DType::kInvalid
+                          ? inputs[0]->type.dtype
+                          : DType::kF32;
   if (inputs.size() <= input) inputs.resize(input + 1, nullptr);
-  inputs[input] = graph.add_constant(name + ":" + std::string(attr), scalar_tensor(dtype, value == nullptr ? 0.0 : *value));
+  inputs[input] =
+      graph.add_constant(name + ":" + std::string(attr), scalar_tensor(dtype, value == nullptr ? 0.0 : *value));
   attrs.erase(it);
 }
 

@@ -17,17 +17,22 @@ Status infer(InferContext& ctx) {
   const ir::Dims& x = ctx.dims(0);
   const ir::Dims& w = ctx.dims(1);
   if (x.size() < 3 || w.size() != x.size()) {
-    return error(Code::kShapeMismatch, "input {} and weight {} must both have rank 3 or more, and the same", ctx.type(0).to_string(), ctx.type(1).to_string());
+    return error(Code::kShapeMismatch, "input {} and weight {} must both have rank 3 or more, and the same",
+                 ctx.type(0).to_string(), ctx.type(1).to_string());
   }
   if (a.group < 1) return error(Code::kInvalidModel, "group is {}", a.group);
   if (x[1].known() && w[1].known() && x[1].value() != w[1].value() * a.group) {
-    return error(Code::kShapeMismatch, "input has {} channels, weight wants {} x groups {}", x[1].value(), w[1].value(), a.group);
+    return error(Code::kShapeMismatch, "input has {} channels, weight wants {} x groups {}", x[1].value(), w[1].value(),
+                 a.group);
   }
-  if (w[0].known() && w[0].value() % a.group != 0) return error(Code::kShapeMismatch, "weight has {} output channels, which {} groups do not divide", w[0].value(), a.group);
+  if (w[0].known() && w[0].value() % a.group != 0)
+    return error(Code::kShapeMismatch, "weight has {} output channels, which {} groups do not divide", w[0].value(),
+                 a.group);
   if (ctx.has_rank(2)) {
     const ir::Dims& b = ctx.dims(2);
     if (b.size() != 1 || (b[0].known() && w[0].known() && b[0].value() != w[0].value())) {
-      return error(Code::kShapeMismatch, "bias has shape {}, weight has {} output channels", ctx.type(2).to_string(), w[0].to_string());
+      return error(Code::kShapeMismatch, "bias has shape {}, weight has {} output channels", ctx.type(2).to_string(),
+                   w[0].to_string());
     }
   }
   Extents kernel;
@@ -39,7 +44,8 @@ Status infer(InferContext& ctx) {
     kernel.push_back(w[i].value());
   }
   if (!a.kernel_shape.empty() && a.kernel_shape != kernel) {
-    return error(Code::kShapeMismatch, "kernel_shape is {}, weight has {}", ir::extents_to_string(a.kernel_shape), ctx.type(1).to_string());
+    return error(Code::kShapeMismatch, "kernel_shape is {}, weight has {}", ir::extents_to_string(a.kernel_shape),
+                 ctx.type(1).to_string());
   }
   LOWP_ASSIGN(Window window, resolve_window(a, kernel, ir::Dims(x.begin() + 2, x.end()), false));
   ir::Dims out = {x[0], w[0]};
@@ -76,7 +82,8 @@ Status reference(EvalContext& ctx) {
             if (p < 0 || p >= xs[d]) return;
             offset += p * spatial_strides[d];
           }
-          sum += static_cast<double>(static_cast<compute_t<T>>(plane[offset])) * static_cast<double>(static_cast<compute_t<T>>(weights[tap]));
+          sum += static_cast<double>(static_cast<compute_t<T>>(plane[offset])) *
+                 static_cast<double>(static_cast<compute_t<T>>(weights[tap]));
         });
       }
       if (ctx.has(2)) sum += static_cast<double>(static_cast<compute_t<T>>(ctx.in(2).data<T>()[index[1]]));
@@ -89,7 +96,8 @@ Status reference(EvalContext& ctx) {
 std::vector<Sample> samples() {
   const std::vector<int64_t> two = {2, 2};
   return {{{}, {{DType::kF32, {1, 3, 7, 9}}, {DType::kF32, {5, 3, 3, 3}}, {DType::kF32, {5}}}},
-          {{{"strides", two}, {"pads", std::vector<int64_t>{0, 1, 1, 0}}}, {{DType::kF32, {2, 4, 8, 7}}, {DType::kF32, {6, 4, 3, 3}}}},
+          {{{"strides", two}, {"pads", std::vector<int64_t>{0, 1, 1, 0}}},
+           {{DType::kF32, {2, 4, 8, 7}}, {DType::kF32, {6, 4, 3, 3}}}},
           {{{"group", int64_t{2}}, {"dilations", two}}, {{DType::kF32, {1, 4, 9, 9}}, {DType::kF32, {6, 2, 3, 3}}}},
           {{{"auto_pad", std::string("SAME_UPPER")}}, {{DType::kF32, {1, 2, 11}}, {DType::kF32, {3, 2, 4}}}}};
 }

@@ -9,9 +9,12 @@ namespace {
 Status infer(InferContext& ctx) {
   LOWP_TRY(want_dtype(ctx, 0, DType::kI8));
   LOWP_TRY(want_dtype(ctx, 1, DType::kF32));
-  if (ctx.dtype(2) != DType::kI64 && ctx.dtype(2) != DType::kI32) return error(Code::kTypeMismatch, "indices have dtype {}, i32 or i64 is wanted", dtype_name(ctx.dtype(2)));
-  if (!ctx.type(0).concrete() || ctx.dims(0).size() != 2 || !ctx.type(1).concrete() || ctx.type(1).extents() != Extents{ctx.dims(0)[0].value()}) {
-    return error(Code::kShapeMismatch, "rows {} and scales {} do not go together", ctx.type(0).to_string(), ctx.type(1).to_string());
+  if (ctx.dtype(2) != DType::kI64 && ctx.dtype(2) != DType::kI32)
+    return error(Code::kTypeMismatch, "indices have dtype {}, i32 or i64 is wanted", dtype_name(ctx.dtype(2)));
+  if (!ctx.type(0).concrete() || ctx.dims(0).size() != 2 || !ctx.type(1).concrete() ||
+      ctx.type(1).extents() != Extents{ctx.dims(0)[0].value()}) {
+    return error(Code::kShapeMismatch, "rows {} and scales {} do not go together", ctx.type(0).to_string(),
+                 ctx.type(1).to_string());
   }
   if (!ctx.has_rank(2)) {
     ctx.set_unranked(0, DType::kF32);
@@ -30,7 +33,8 @@ Status reference(EvalContext& ctx) {
   for (int64_t i : ctx.in(2).to_int64s()) {
     if (i < -limit || i >= limit) return error(Code::kInvalidArgument, "index {} is outside an axis of {}", i, limit);
     if (i < 0) i += limit;
-    for (int64_t k = 0; k < n; ++k) *y++ = static_cast<float>(ctx.in(0).data<int8_t>()[i * n + k]) * ctx.in(1).data<float>()[i];
+    for (int64_t k = 0; k < n; ++k)
+      *y++ = static_cast<float>(ctx.in(0).data<int8_t>()[i * n + k]) * ctx.in(1).data<float>()[i];
   }
   return {};
 }
@@ -46,7 +50,8 @@ Status lower(LowerContext& ctx) {
     const int64_t bad = kernels::find_bad_index(s.inputs[2], args.index_dtype, args.count, args.limit);
     if (bad >= 0) {
       const int64_t index = args.index_dtype == DType::kI64 ? s.in<int64_t>(2)[bad] : s.in<int32_t>(2)[bad];
-      *s.status = error(Code::kInvalidArgument, "index {} at position {} is outside an axis of {}", index, bad, args.limit);
+      *s.status =
+          error(Code::kInvalidArgument, "index {} at position {} is outside an axis of {}", index, bad, args.limit);
       return;
     }
     kernels::GatherS8Args call = args;
@@ -70,7 +75,11 @@ std::vector<OpDef> embedding() {
   def.reference = reference;
   def.lower = lower;
   def.samples = [] {
-    return std::vector<Sample>{{{}, {{DType::kI8, {11, 37}, -127, 127}, {DType::kF32, {11}, 0.001, 0.1}, {DType::kI64, {2, 3}, -11, 10}}, 1, 0}};
+    return std::vector<Sample>{
+        {{},
+         {{DType::kI8, {11, 37}, -127, 127}, {DType::kF32, {11}, 0.001, 0.1}, {DType::kI64, {2, 3}, -11, 10}},
+         1,
+         0}};
   };
   return {std::move(def)};
 }

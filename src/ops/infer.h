@@ -13,8 +13,8 @@ struct Inferred {
   std::vector<Tensor> known;  // invalid where the content depends on data
 };
 // A node whose inputs are all known is evaluated when its outputs have at most `max_elements` elements in all.
-Result<Inferred> infer_node(const ir::Node& node, std::span<const TensorType* const> types, std::span<const Tensor* const> known,
-                            int64_t max_elements);
+Result<Inferred> infer_node(const ir::Node& node, std::span<const TensorType* const> types,
+                            std::span<const Tensor* const> known, int64_t max_elements);
 
 // Outputs of a pure node whose inputs are all known.
 Result<std::vector<Tensor>> evaluate_node(const ir::Node& node, std::span<const Tensor* const> inputs,
@@ -32,8 +32,8 @@ struct BoundTypes {
   std::unordered_map<const ir::Value*, Tensor> known;  // constants not included
   const TensorType& type(const ir::Value* v) const { return types.at(v); }
 };
-// `inputs` in the order of graph.inputs(), concrete. kShapeMismatch names the input and both shapes where one does not fit
-// the model's declaration or a symbol has two values.
+// `inputs` in the order of graph.inputs(), concrete. kShapeMismatch names the input and both shapes where one does not
+// fit the model's declaration or a symbol has two values.
 Result<BoundTypes> bind_types(const ir::Graph& graph, std::span<const TensorType> inputs);
 
 }  // namespace lowp

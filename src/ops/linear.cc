@@ -10,10 +10,12 @@ namespace {
 
 Status infer(InferContext& ctx) {
   const auto& a = ctx.attrs<LinearAttrs>();
-  if (a.k < 1 || a.n < 1 || a.k > (int64_t{1} << 31) || a.n > (int64_t{1} << 31)) return error(Code::kInvalidModel, "k is {} and n is {}", a.k, a.n);
+  if (a.k < 1 || a.n < 1 || a.k > (int64_t{1} << 31) || a.n > (int64_t{1} << 31))
+    return error(Code::kInvalidModel, "k is {} and n is {}", a.k, a.n);
   auto kind = weight_kind(ctx.dtype(kPackedWeights));
   if (!kind) return error(Code::kTypeMismatch, "weights have dtype {}", dtype_name(ctx.dtype(kPackedWeights)));
-  if (*kind == kernels::WeightKind::kS8 && a.k > kernels::kMaxInt8K) return error(Code::kUnsupported, "INT8 with k = {}, more than {} could overflow", a.k, kernels::kMaxInt8K);
+  if (*kind == kernels::WeightKind::kS8 && a.k > kernels::kMaxInt8K)
+    return error(Code::kUnsupported, "INT8 with k = {}, more than {} could overflow", a.k, kernels::kMaxInt8K);
   LOWP_TRY(check_packed(ctx, a, a.n, kernels::packed_bytes(*kind, a.k, a.n) / kernels::weight_bytes(*kind)));
   if (!ctx.has_rank(kPackedX)) {
     ctx.set_unranked(0, a.out_dtype);
@@ -21,11 +23,14 @@ Status infer(InferContext& ctx) {
   }
   ir::Dims out = ctx.dims(kPackedX);
   if (out.empty() || (out.back().known() && out.back().value() != a.k)) {
-    return error(Code::kShapeMismatch, "input has shape {}, its last dimension should be {}", ctx.type(kPackedX).to_string(), a.k);
+    return error(Code::kShapeMismatch, "input has shape {}, its last dimension should be {}",
+                 ctx.type(kPackedX).to_string(), a.k);
   }
   out.back() = ir::Dim(a.n);
-  if (ctx.has_rank(kPackedResidual) && ctx.type(kPackedResidual).concrete() && TensorType(DType::kF32, out).concrete() && ctx.dims(kPackedResidual) != out) {
-    return error(Code::kShapeMismatch, "residual has shape {}, the output {}", ctx.type(kPackedResidual).to_string(), TensorType(a.out_dtype, out).to_string());
+  if (ctx.has_rank(kPackedResidual) && ctx.type(kPackedResidual).concrete() &&
+      TensorType(DType::kF32, out).concrete() && ctx.dims(kPackedResidual) != out) {
+    return error(Code::kShapeMismatch, "residual has shape {}, the output {}", ctx.type(kPackedResidual).to_string(),
+                 TensorType(a.out_dtype, out).to_string());
   }
   ctx.set(0, a.out_dtype, std::move(out));
   return {};
@@ -41,7 +46,8 @@ Status reference(EvalContext& ctx) {
   for (int64_t m = 0; m < x.size() / a.k; ++m) {
     for (int64_t n = 0; n < a.n; ++n) {
       double sum = 0;
-      for (int64_t k = 0; k < a.k; ++k) sum += (xs[static_cast<size_t>(m * a.k + k)] + shift) * packed_element(w, 0, k, n, a.k);
+      for (int64_t k = 0; k < a.k; ++k)
+        sum += (xs[static_cast<size_t>(m * a.k + k)] + shift) * packed_element(w, 0, k, n, a.k);
       reference_epilogue(ctx, a, sum, n, m * a.n + n);
     }
   }
@@ -66,15 +72,16 @@ Status lower(LowerContext& ctx) {
   const int threads = ctx.threads();
   ctx.set_scratch(kernels::gemm_scratch(args, threads));
   ctx.set_macs(args.m * args.n * args.k);
-  ctx.emit(fmt::format("gemm.{} {}", operand_kinds(args.a_dtype, ctx.dtype(kPackedWeights)), target_name(active_target())),
-           [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
-             kernels::GemmArgs call = args;
-             call.a = s.inputs[kPackedX];
-             call.b = s.inputs[kPackedWeights];
-             call.c = s.outputs[0];
-             bind_epilogue(call.epilogue, s, int8, has_bias, has_residual);
-             kernels::gemm(call, s.scratch, threads);
-           });
+  ctx.emit(
+      fmt::format("gemm.{} {}", operand_kinds(args.a_dtype, ctx.dtype(kPackedWeights)), target_name(active_target())),
+      [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
+        kernels::GemmArgs call = args;
+        call.a = s.inputs[kPackedX];
+        call.b = s.inputs[kPackedWeights];
+        call.c = s.outputs[0];
+        bind_epilogue(call.epilogue, s, int8, has_bias, has_residual);
+        kernels::gemm(call, s.scratch, threads);
+      });
   return {};
 }
 

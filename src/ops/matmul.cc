@@ -12,7 +12,8 @@ using ir::Dims;
 
 Status check_inner(const Dim& a, const Dim& b, const InferContext& ctx) {
   if (a.known() && b.known() && a.value() != b.value()) {
-    return error(Code::kShapeMismatch, "{} x {}: inner dimensions are {} and {}", ctx.type(0).to_string(), ctx.type(1).to_string(), a.value(), b.value());
+    return error(Code::kShapeMismatch, "{} x {}: inner dimensions are {} and {}", ctx.type(0).to_string(),
+                 ctx.type(1).to_string(), a.value(), b.value());
   }
   return {};
 }
@@ -25,7 +26,8 @@ Status infer_matmul(InferContext& ctx) {
   }
   Dims a = ctx.dims(0);
   Dims b = ctx.dims(1);
-  if (a.empty() || b.empty()) return error(Code::kShapeMismatch, "MatMul of a scalar: {} x {}", ctx.type(0).to_string(), ctx.type(1).to_string());
+  if (a.empty() || b.empty())
+    return error(Code::kShapeMismatch, "MatMul of a scalar: {} x {}", ctx.type(0).to_string(), ctx.type(1).to_string());
   const bool row = a.size() == 1;
   const bool column = b.size() == 1;
   if (row) a.insert(a.begin(), Dim(1));
@@ -74,7 +76,9 @@ Status matmul(EvalContext& ctx) {
         for (int64_t j = 0; j < p.n; ++j) {
           using A = std::conditional_t<std::is_integral_v<T>, T, double>;
           A sum = 0;
-          for (int64_t k = 0; k < p.k; ++k) sum = static_cast<A>(sum + static_cast<A>(static_cast<compute_t<T>>(pa[i * p.k + k])) * static_cast<A>(static_cast<compute_t<T>>(pb[k * p.n + j])));
+          for (int64_t k = 0; k < p.k; ++k)
+            sum = static_cast<A>(sum + static_cast<A>(static_cast<compute_t<T>>(pa[i * p.k + k])) *
+                                           static_cast<A>(static_cast<compute_t<T>>(pb[k * p.n + j])));
           y[(item * p.m + i) * p.n + j] = static_cast<T>(static_cast<compute_t<T>>(sum));
         }
       }
@@ -141,11 +145,13 @@ ir::Value* transposed(GradContext& g, ir::Value* v) {
   return g.builder().op("Transpose", {v}, {{"perm", perm}});
 }
 Status matmul_gradient(GradContext& g) {
-  if (g.in(0)->type.rank() < 2 || g.in(1)->type.rank() < 2) return error(Code::kUnsupported, "the gradient of MatMul wants operands of rank 2 or more");
+  if (g.in(0)->type.rank() < 2 || g.in(1)->type.rank() < 2)
+    return error(Code::kUnsupported, "the gradient of MatMul wants operands of rank 2 or more");
   GraphBuilder& b = g.builder();
   for (size_t i = 0; i < 2; ++i) {
     if (!g.wants(i)) continue;
-    ir::Value* d = i == 0 ? b.op("MatMul", {g.grad_out(), transposed(g, g.in(1))}) : b.op("MatMul", {transposed(g, g.in(0)), g.grad_out()});
+    ir::Value* d = i == 0 ? b.op("MatMul", {g.grad_out(), transposed(g, g.in(1))})
+                          : b.op("MatMul", {transposed(g, g.in(0)), g.grad_out()});
     if (!(d->type == g.in(i)->type)) d = b.op("SumTo", {d, g.in(i)}, {}, kLowpDomain);
     g.set_grad_in(i, d);
   }
@@ -159,13 +165,19 @@ Status infer_gemm(InferContext& ctx) {
   LOWP_TRY(want_same_dtype(ctx, 0, 2));
   const auto& a = ctx.attrs<GemmAttrs>();
   for (size_t i = 0; i < 2; ++i) {
-    if (ctx.has_rank(i) && ctx.dims(i).size() != 2) return error(Code::kShapeMismatch, "input {} has shape {}, rank 2 is wanted", i, ctx.type(i).to_string());
+    if (ctx.has_rank(i) && ctx.dims(i).size() != 2)
+      return error(Code::kShapeMismatch, "input {} has shape {}, rank 2 is wanted", i, ctx.type(i).to_string());
   }
   Dims out(2);
   if (ctx.has_rank(0)) out[0] = ctx.dims(0)[a.trans_a ? 1 : 0];
   if (ctx.has_rank(1)) out[1] = ctx.dims(1)[a.trans_b ? 0 : 1];
-  if (ctx.has_rank(0) && ctx.has_rank(1)) LOWP_TRY(check_inner(ctx.dims(0)[a.trans_a ? 0 : 1], ctx.dims(1)[a.trans_b ? 1 : 0], ctx));
-  if (ctx.has_rank(2)) LOWP_TRY([&]() -> Status { auto r = ir::broadcast_dims(out, ctx.dims(2)); return r ? Status() : r.error(); }());
+  if (ctx.has_rank(0) && ctx.has_rank(1))
+    LOWP_TRY(check_inner(ctx.dims(0)[a.trans_a ? 0 : 1], ctx.dims(1)[a.trans_b ? 1 : 0], ctx));
+  if (ctx.has_rank(2))
+    LOWP_TRY([&]() -> Status {
+      auto r = ir::broadcast_dims(out, ctx.dims(2));
+      return r ? Status() : r.error();
+    }());
   ctx.set(0, ctx.dtype(0), std::move(out));
   return {};
 }
@@ -188,7 +200,9 @@ Status gemm(EvalContext& ctx) {
                  static_cast<double>(static_cast<compute_t<T>>(b.data<T>()[attrs.trans_b ? j * k + q : q * n + j]));
         }
         double v = static_cast<double>(attrs.alpha) * sum;
-        if (ctx.has(2)) v += static_cast<double>(attrs.beta) * static_cast<double>(static_cast<compute_t<T>>(ctx.in(2).data<T>()[i * sc[0] + j * sc[1]]));
+        if (ctx.has(2))
+          v += static_cast<double>(attrs.beta) *
+               static_cast<double>(static_cast<compute_t<T>>(ctx.in(2).data<T>()[i * sc[0] + j * sc[1]]));
         y.mutable_data<T>()[i * n + j] = static_cast<T>(static_cast<compute_t<T>>(v));
       }
     }
@@ -199,8 +213,11 @@ Status lower_gemm(LowerContext& ctx) {
   const auto& attrs = ctx.attrs<GemmAttrs>();
   const bool bias = ctx.has(2);
   // The kernel takes A row-major and one bias a column.
-  const bool bias_row = bias && ir::element_count(ctx.in(2)) == ctx.out(0)[1] && (ctx.in(2).size() == 1 || ctx.in(2)[0] == 1);
-  if (ctx.dtype(0) != DType::kF32 || attrs.trans_a || attrs.alpha != 1.0F || (bias && (attrs.beta != 1.0F || !bias_row))) return {};
+  const bool bias_row =
+      bias && ir::element_count(ctx.in(2)) == ctx.out(0)[1] && (ctx.in(2).size() == 1 || ctx.in(2)[0] == 1);
+  if (ctx.dtype(0) != DType::kF32 || attrs.trans_a || attrs.alpha != 1.0F ||
+      (bias && (attrs.beta != 1.0F || !bias_row)))
+    return {};
   kernels::MatmulArgs args;
   args.m = ctx.out(0)[0];
   args.n = ctx.out(0)[1];
@@ -224,11 +241,13 @@ Status lower_gemm(LowerContext& ctx) {
 }
 Status gemm_gradient(GradContext& g) {
   const auto& a = g.attrs<GemmAttrs>();
-  if (a.alpha != 1.0F || a.trans_a || (g.node().input(2) != nullptr && a.beta != 1.0F)) return error(Code::kUnsupported, "the gradient of Gemm wants alpha 1, beta 1 and transA 0");
+  if (a.alpha != 1.0F || a.trans_a || (g.node().input(2) != nullptr && a.beta != 1.0F))
+    return error(Code::kUnsupported, "the gradient of Gemm wants alpha 1, beta 1 and transA 0");
   GraphBuilder& b = g.builder();
   if (g.wants(0)) g.set_grad_in(0, b.op("MatMul", {g.grad_out(), a.trans_b ? g.in(1) : transposed(g, g.in(1))}));
   if (g.wants(1)) {
-    g.set_grad_in(1, a.trans_b ? b.op("MatMul", {transposed(g, g.grad_out()), g.in(0)}) : b.op("MatMul", {transposed(g, g.in(0)), g.grad_out()}));
+    g.set_grad_in(1, a.trans_b ? b.op("MatMul", {transposed(g, g.grad_out()), g.in(0)})
+                               : b.op("MatMul", {transposed(g, g.in(0)), g.grad_out()}));
   }
   if (g.wants(2)) g.set_grad_in(2, b.op("SumTo", {g.grad_out(), g.in(2)}, {}, kLowpDomain));
   return {};
@@ -266,8 +285,9 @@ std::vector<OpDef> matmul() {
   ge.quantize = QuantRule::kCompute;
   ge.upgrade = upgrade_gemm;
   ge.samples = [] {
-    return std::vector<Sample>{{{{"transB", int64_t{1}}}, {{DType::kF32, {3, 65}}, {DType::kF32, {33, 65}}, {DType::kF32, {33}}}},
-                               {{}, {{DType::kF32, {17, 9}}, {DType::kF32, {9, 40}}}}};
+    return std::vector<Sample>{
+        {{{"transB", int64_t{1}}}, {{DType::kF32, {3, 65}}, {DType::kF32, {33, 65}}, {DType::kF32, {33}}}},
+        {{}, {{DType::kF32, {17, 9}}, {DType::kF32, {9, 40}}}}};
   };
   return {std::move(mm), std::move(ge)};
 }

@@ -11,8 +11,8 @@ struct GemmAttrs {
   bool trans_b = false;
   bool operator==(const GemmAttrs&) const = default;
   static constexpr auto fields() {
-    return std::tuple(ir::field("alpha", &GemmAttrs::alpha), ir::field("beta", &GemmAttrs::beta), ir::field("transA", &GemmAttrs::trans_a),
-                      ir::field("transB", &GemmAttrs::trans_b));
+    return std::tuple(ir::field("alpha", &GemmAttrs::alpha), ir::field("beta", &GemmAttrs::beta),
+                      ir::field("transA", &GemmAttrs::trans_a), ir::field("transB", &GemmAttrs::trans_b));
   }
 };
 

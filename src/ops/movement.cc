@@ -27,7 +27,8 @@ Result<std::vector<int64_t>> permutation(const TransposeAttrs& a, size_t rank) {
     return perm;
   }
   std::vector<bool> seen(rank, false);
-  if (a.perm->size() != rank) return fail(Code::kInvalidModel, "perm has {} entries for a tensor of rank {}", a.perm->size(), rank);
+  if (a.perm->size() != rank)
+    return fail(Code::kInvalidModel, "perm has {} entries for a tensor of rank {}", a.perm->size(), rank);
   for (int64_t p : *a.perm) {
     if (p < 0 || p >= static_cast<int64_t>(rank) || seen[static_cast<size_t>(p)]) {
       return fail(Code::kInvalidModel, "perm {} is not a permutation of {} axes", ir::extents_to_string(*a.perm), rank);
@@ -89,12 +90,15 @@ Status infer_concat(InferContext& ctx) {
   const auto a = static_cast<size_t>(axis);
   for (size_t i = 1; i < ctx.inputs(); ++i) {
     const Dims& d = ctx.dims(i);
-    if (d.size() != out.size()) return error(Code::kShapeMismatch, "inputs 0 and {} have shapes {} and {}", i, ctx.type(0).to_string(), ctx.type(i).to_string());
+    if (d.size() != out.size())
+      return error(Code::kShapeMismatch, "inputs 0 and {} have shapes {} and {}", i, ctx.type(0).to_string(),
+                   ctx.type(i).to_string());
     for (size_t k = 0; k < d.size(); ++k) {
       if (k == a) {
         out[k] = out[k].known() && d[k].known() ? Dim(out[k].value() + d[k].value()) : Dim();
       } else if (out[k].known() && d[k].known() && out[k].value() != d[k].value()) {
-        return error(Code::kShapeMismatch, "inputs 0 and {} have shapes {} and {}, which differ at dimension {}", i, ctx.type(0).to_string(), ctx.type(i).to_string(), k);
+        return error(Code::kShapeMismatch, "inputs 0 and {} have shapes {} and {}, which differ at dimension {}", i,
+                     ctx.type(0).to_string(), ctx.type(i).to_string(), k);
       } else if (d[k].known()) {
         out[k] = d[k];
       }
@@ -126,7 +130,8 @@ Status concat_gradient(GradContext& g) {
     const Dim& d = (*g.in(i)->type.dims)[static_cast<size_t>(axis)];
     if (!d.known()) return error(Code::kUnsupported, "the gradient of Concat wants known extents along its axis");
     GraphBuilder& b = g.builder();
-    if (g.wants(i)) g.set_grad_in(i, b.op("Slice", {g.grad_out(), b.ints({begin}), b.ints({begin + d.value()}), b.ints({axis})}));
+    if (g.wants(i))
+      g.set_grad_in(i, b.op("Slice", {g.grad_out(), b.ints({begin}), b.ints({begin + d.value()}), b.ints({axis})}));
     begin += d.value();
   }
   return {};
@@ -138,7 +143,9 @@ struct SplitAttrs {
   int64_t axis = 0;
   std::optional<int64_t> num_outputs;
   bool operator==(const SplitAttrs&) const = default;
-  static constexpr auto fields() { return std::tuple(field("axis", &SplitAttrs::axis), field("num_outputs", &SplitAttrs::num_outputs)); }
+  static constexpr auto fields() {
+    return std::tuple(field("axis", &SplitAttrs::axis), field("num_outputs", &SplitAttrs::num_outputs));
+  }
 };
 Status infer_split(InferContext& ctx) {
   if (!ctx.has_rank(0)) {
@@ -155,7 +162,8 @@ Status infer_split(InferContext& ctx) {
       int64_t sum = 0;
       for (int64_t s : sizes) sum += s;
       if (sizes.size() != parts.size() || (whole.known() && sum != whole.value())) {
-        return error(Code::kShapeMismatch, "split sizes {} do not fit dimension {} of {} and {} outputs", ir::extents_to_string(sizes), axis, ctx.type(0).to_string(), parts.size());
+        return error(Code::kShapeMismatch, "split sizes {} do not fit dimension {} of {} and {} outputs",
+                     ir::extents_to_string(sizes), axis, ctx.type(0).to_string(), parts.size());
       }
       for (size_t i = 0; i < parts.size(); ++i) parts[i] = Dim(sizes[i]);
     }
@@ -257,7 +265,8 @@ Status infer_slice(InferContext& ctx) {
   return {};
 }
 Status slice(EvalContext& ctx) {
-  LOWP_ASSIGN(auto ranges, slice_ranges(ctx.in(0).extents(), &ctx.in(1), &ctx.in(2), ctx.has(3) ? &ctx.in(3) : nullptr, ctx.has(4) ? &ctx.in(4) : nullptr));
+  LOWP_ASSIGN(auto ranges, slice_ranges(ctx.in(0).extents(), &ctx.in(1), &ctx.in(2), ctx.has(3) ? &ctx.in(3) : nullptr,
+                                        ctx.has(4) ? &ctx.in(4) : nullptr));
   if (!ctx.out(0).valid()) {
     Extents e;
     for (const SliceRange& r : ranges) e.push_back(r.length);
@@ -286,7 +295,8 @@ struct GatherAttrs {
   static constexpr auto fields() { return std::tuple(field("axis", &GatherAttrs::axis)); }
 };
 Status infer_gather(InferContext& ctx) {
-  if (ctx.dtype(1) != DType::kI64 && ctx.dtype(1) != DType::kI32) return error(Code::kTypeMismatch, "indices have dtype {}, i32 or i64 is wanted", dtype_name(ctx.dtype(1)));
+  if (ctx.dtype(1) != DType::kI64 && ctx.dtype(1) != DType::kI32)
+    return error(Code::kTypeMismatch, "indices have dtype {}, i32 or i64 is wanted", dtype_name(ctx.dtype(1)));
   if (!ctx.has_rank(0) || !ctx.has_rank(1)) {
     ctx.set_unranked(0, ctx.dtype(0));
     return {};
@@ -304,7 +314,8 @@ Status gather(EvalContext& ctx) {
   const int64_t extent = x.extent(static_cast<int>(axis));
   Extents index = ctx.in(1).to_int64s();
   for (int64_t& i : index) {
-    if (i < -extent || i >= extent) return error(Code::kInvalidArgument, "index {} is outside an axis of {}", i, extent);
+    if (i < -extent || i >= extent)
+      return error(Code::kInvalidArgument, "index {} is outside an axis of {}", i, extent);
     if (i < 0) i += extent;
   }
   int64_t outer = 1;
@@ -339,7 +350,8 @@ Result<std::pair<Extents, Extents>> pad_amounts(int64_t rank, const Tensor& pads
   } else {
     for (int64_t i = 0; i < rank; ++i) which.push_back(i);
   }
-  if (p.size() != 2 * which.size()) return fail(Code::kInvalidModel, "pads has {} entries for {} axes", p.size(), which.size());
+  if (p.size() != 2 * which.size())
+    return fail(Code::kInvalidModel, "pads has {} entries for {} axes", p.size(), which.size());
   Extents before(static_cast<size_t>(rank), 0);
   Extents after(static_cast<size_t>(rank), 0);
   for (size_t i = 0; i < which.size(); ++i) {
@@ -351,7 +363,8 @@ Result<std::pair<Extents, Extents>> pad_amounts(int64_t rank, const Tensor& pads
 }
 Status infer_pad(InferContext& ctx) {
   const std::string& mode = ctx.attrs<PadAttrs>().mode;
-  if (mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap") return error(Code::kInvalidModel, "unknown padding mode '{}'", mode);
+  if (mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap")
+    return error(Code::kInvalidModel, "unknown padding mode '{}'", mode);
   if (!ctx.has_rank(0)) {
     ctx.set_unranked(0, ctx.dtype(0));
     return {};
@@ -434,11 +447,13 @@ Status infer_tile(InferContext& ctx) {
   Dims out = ctx.dims(0);
   if (const Tensor* t = ctx.known(1)) {
     const Extents repeats = t->to_int64s();
-    if (repeats.size() != out.size()) return error(Code::kShapeMismatch, "repeats has {} entries for {}", repeats.size(), ctx.type(0).to_string());
+    if (repeats.size() != out.size())
+      return error(Code::kShapeMismatch, "repeats has {} entries for {}", repeats.size(), ctx.type(0).to_string());
     for (size_t i = 0; i < out.size(); ++i) {
       if (repeats[i] < 0) return error(Code::kInvalidModel, "repeats has a negative entry {}", repeats[i]);
       int64_t extent = 0;
-      if (out[i].known() && __builtin_mul_overflow(out[i].value(), repeats[i], &extent)) return error(Code::kResource, "tiling {} by {} is too large", out[i].value(), repeats[i]);
+      if (out[i].known() && __builtin_mul_overflow(out[i].value(), repeats[i], &extent))
+        return error(Code::kResource, "tiling {} by {} is too large", out[i].value(), repeats[i]);
       if (repeats[i] != 1) out[i] = out[i].known() ? Dim(extent) : Dim();
     }
   } else {
@@ -471,7 +486,8 @@ Status tile(EvalContext& ctx) {
 
 }  // namespace
 
-Result<std::vector<SliceRange>> slice_ranges(const Extents& extents, const Tensor* starts, const Tensor* ends, const Tensor* axes, const Tensor* steps) {
+Result<std::vector<SliceRange>> slice_ranges(const Extents& extents, const Tensor* starts, const Tensor* ends,
+                                             const Tensor* axes, const Tensor* steps) {
   const auto rank = static_cast<int64_t>(extents.size());
   std::vector<SliceRange> ranges;
   for (int64_t e : extents) ranges.push_back({0, 1, e});
@@ -481,7 +497,8 @@ Result<std::vector<SliceRange>> slice_ranges(const Extents& extents, const Tenso
   const Extents t = steps != nullptr ? steps->to_int64s() : Extents{};
   if (e.size() != s.size() || (axes != nullptr && a.size() != s.size()) || (steps != nullptr && t.size() != s.size()) ||
       (axes == nullptr && static_cast<int64_t>(s.size()) > rank)) {
-    return fail(Code::kInvalidModel, "Slice has {} starts, {} ends, {} axes and {} steps", s.size(), e.size(), a.size(), t.size());
+    return fail(Code::kInvalidModel, "Slice has {} starts, {} ends, {} axes and {} steps", s.size(), e.size(), a.size(),
+                t.size());
   }
   for (size_t i = 0; i < s.size(); ++i) {
     LOWP_ASSIGN(int64_t axis, normalize_axis(axes != nullptr ? a[i] : static_cast<int64_t>(i), rank));
@@ -499,7 +516,8 @@ Result<std::vector<SliceRange>> slice_ranges(const Extents& extents, const Tenso
     }
     int64_t length = 0;
     if (step > 0 && end > begin) length = (end - begin - 1) / step + 1;
-    if (step < 0 && begin > end) length = step == std::numeric_limits<int64_t>::min() ? 1 : (begin - end - 1) / -step + 1;
+    if (step < 0 && begin > end)
+      length = step == std::numeric_limits<int64_t>::min() ? 1 : (begin - end - 1) / -step + 1;
     ranges[static_cast<size_t>(axis)] = {length == 0 ? 0 : begin, length <= 1 ? 1 : step, length};
   }
   return ranges;
@@ -507,7 +525,8 @@ Result<std::vector<SliceRange>> slice_ranges(const Extents& extents, const Tenso
 
 std::vector<OpDef> movement() {
   std::vector<OpDef> defs;
-  auto add = [&](const char* name, int min_in, int max_in, Status (*infer)(InferContext&), Status (*reference)(EvalContext&)) -> OpDef& {
+  auto add = [&](const char* name, int min_in, int max_in, Status (*infer)(InferContext&),
+                 Status (*reference)(EvalContext&)) -> OpDef& {
     OpDef def;
     def.name = name;
     def.min_inputs = min_in;
@@ -536,7 +555,11 @@ std::vector<OpDef> movement() {
       if (node.version < 4 && !node.attrs.contains("axis")) node.attrs["axis"] = int64_t{1};
       return {};
     };
-    def.samples = [] { return std::vector<Sample>{{{{"axis", int64_t{-1}}}, {{DType::kF32, {3, 5}}, {DType::kF32, {3, 2}}}}, {{{"axis", int64_t{0}}}, {{DType::kI64, {3, 5}, -9, 9}, {DType::kI64, {1, 5}, -9, 9}}}}; };
+    def.samples = [] {
+      return std::vector<Sample>{
+          {{{"axis", int64_t{-1}}}, {{DType::kF32, {3, 5}}, {DType::kF32, {3, 2}}}},
+          {{{"axis", int64_t{0}}}, {{DType::kI64, {3, 5}, -9, 9}, {DType::kI64, {1, 5}, -9, 9}}}};
+    };
   }
   {
     OpDef& def = add("Split", 1, 2, infer_split, split);
@@ -544,7 +567,10 @@ std::vector<OpDef> movement() {
     def.attrs = ir::AttrCodec::of<SplitAttrs>();
     def.gradient = split_gradient;
     def.upgrade = upgrade_split;
-    def.samples = [] { return std::vector<Sample>{{{{"axis", int64_t{-1}}}, {{DType::kF32, {3, 6}}}, 2}, {{{"axis", int64_t{0}}}, {{DType::kF32, {5, 3}}, ints({2, 3})}, 2}}; };
+    def.samples = [] {
+      return std::vector<Sample>{{{{"axis", int64_t{-1}}}, {{DType::kF32, {3, 6}}}, 2},
+                                 {{{"axis", int64_t{0}}}, {{DType::kF32, {5, 3}}, ints({2, 3})}, 2}};
+    };
   }
   {
     OpDef& def = add("Slice", 3, 5, infer_slice, slice);
@@ -559,7 +585,8 @@ std::vector<OpDef> movement() {
     def.attrs = ir::AttrCodec::of<GatherAttrs>();
     def.quantize = QuantRule::kEmbedding;
     def.samples = [] {
-      return std::vector<Sample>{{{}, {{DType::kF32, {11, 9}}, {DType::kI64, {2, 3}, -11, 10}}}, {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 4, 5}}, {DType::kI32, {6}, 0, 3}}}};
+      return std::vector<Sample>{{{}, {{DType::kF32, {11, 9}}, {DType::kI64, {2, 3}, -11, 10}}},
+                                 {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 4, 5}}, {DType::kI32, {6}, 0, 3}}}};
     };
   }
   {
@@ -567,7 +594,10 @@ std::vector<OpDef> movement() {
     def.attrs = ir::AttrCodec::of<PadAttrs>();
     def.quantize = QuantRule::kFloat;  // a zero is not a zero point
     def.upgrade = upgrade_pad;
-    def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 5}}, ints({1, 0, 2, 3})}}, {{{"mode", std::string("reflect")}}, {{DType::kF32, {3, 5}}, ints({1, 2, 2, 3})}}}; };
+    def.samples = [] {
+      return std::vector<Sample>{{{}, {{DType::kF32, {3, 5}}, ints({1, 0, 2, 3})}},
+                                 {{{"mode", std::string("reflect")}}, {{DType::kF32, {3, 5}}, ints({1, 2, 2, 3})}}};
+    };
   }
   {
     OpDef& def = add("Tile", 2, 2, infer_tile, tile);

@@ -18,6 +18,7 @@ struct SliceRange {
   int64_t length;
 };
 // axes and steps may be null.
-Result<std::vector<SliceRange>> slice_ranges(const Extents& extents, const Tensor* starts, const Tensor* ends, const Tensor* axes, const Tensor* steps);
+Result<std::vector<SliceRange>> slice_ranges(const Extents& extents, const Tensor* starts, const Tensor* ends,
+                                             const Tensor* axes, const Tensor* steps);
 
 }  // namespace lowp::ops

@@ -12,17 +12,20 @@ using ir::field;
 // ---- BatchNormalization(x, scale, bias, mean, var) ----
 
 Status infer_batch_norm(InferContext& ctx) {
-  if (ctx.attrs<BatchNormAttrs>().training_mode) return error(Code::kUnsupported, "BatchNormalization in training mode");
+  if (ctx.attrs<BatchNormAttrs>().training_mode)
+    return error(Code::kUnsupported, "BatchNormalization in training mode");
   for (size_t i = 1; i < 5; ++i) {
     if (ctx.has_rank(0) && ctx.dims(0).size() >= 2 && ctx.has_rank(i)) {
       const ir::Dims& d = ctx.dims(i);
       const ir::Dim& c = ctx.dims(0)[1];
       if (d.size() != 1 || (d[0].known() && c.known() && d[0].value() != c.value())) {
-        return error(Code::kShapeMismatch, "input has {} channels, operand {} has shape {}", c.to_string(), i, ctx.type(i).to_string());
+        return error(Code::kShapeMismatch, "input has {} channels, operand {} has shape {}", c.to_string(), i,
+                     ctx.type(i).to_string());
       }
     }
   }
-  if (ctx.has_rank(0) && ctx.dims(0).size() < 2) return error(Code::kShapeMismatch, "input has shape {}, rank 2 or more is wanted", ctx.type(0).to_string());
+  if (ctx.has_rank(0) && ctx.dims(0).size() < 2)
+    return error(Code::kShapeMismatch, "input has shape {}, rank 2 or more is wanted", ctx.type(0).to_string());
   return infer_same_as_input(ctx);
 }
 Status batch_norm(EvalContext& ctx) {
@@ -40,14 +43,16 @@ Status batch_norm(EvalContext& ctx) {
     for (int64_t i = 0; i < x.size(); ++i) {
       const auto c = static_cast<size_t>(i / inner % channels);
       const double v = static_cast<double>(static_cast<compute_t<T>>(x.data<T>()[i]));
-      ctx.out(0).mutable_data<T>()[i] = static_cast<T>(static_cast<compute_t<T>>((v - mean[c]) / std::sqrt(var[c] + static_cast<double>(epsilon)) * scale[c] + bias[c]));
+      ctx.out(0).mutable_data<T>()[i] = static_cast<T>(static_cast<compute_t<T>>(
+          (v - mean[c]) / std::sqrt(var[c] + static_cast<double>(epsilon)) * scale[c] + bias[c]));
     }
     return {};
   });
 }
 Status upgrade_batch_norm(ImportedNode& node) {
   for (const char* name : {"consumed_inputs", "is_test", "spatial"}) node.attrs.erase(name);
-  if (node.version < 14 && node.outputs > 1) return error(Code::kUnsupported, "BatchNormalization with {} outputs, its training form", node.outputs);
+  if (node.version < 14 && node.outputs > 1)
+    return error(Code::kUnsupported, "BatchNormalization with {} outputs, its training form", node.outputs);
   return {};
 }
 
@@ -64,7 +69,11 @@ Status infer_layer_norm(InferContext& ctx) {
   LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<LayerNormAttrs>().axis, static_cast<int64_t>(reduced.size())));
   for (auto i = static_cast<size_t>(axis); i < reduced.size(); ++i) reduced[i] = ir::Dim(1);
   for (size_t i = 1; i < ctx.inputs(); ++i) {
-    if (ctx.has_rank(i)) LOWP_TRY([&]() -> Status { auto r = ir::broadcast_dims(ctx.dims(0), ctx.dims(i)); return r ? Status() : r.error(); }());
+    if (ctx.has_rank(i))
+      LOWP_TRY([&]() -> Status {
+        auto r = ir::broadcast_dims(ctx.dims(0), ctx.dims(i));
+        return r ? Status() : r.error();
+      }());
   }
   for (size_t i = 1; i < ctx.outputs(); ++i) ctx.set(i, DType::kF32, reduced);
   return {};
@@ -99,13 +108,16 @@ Status layer_norm(EvalContext& ctx) {
         squares += d * d;
       }
       mean[static_cast<size_t>(r)] = m;
-      inverse[static_cast<size_t>(r)] = 1 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(a.epsilon));
+      inverse[static_cast<size_t>(r)] =
+          1 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(a.epsilon));
       if (kCentre && ctx.wants(1)) ctx.out(1).mutable_data<float>()[r] = static_cast<float>(m);
-      if (kCentre && ctx.wants(2)) ctx.out(2).mutable_data<float>()[r] = static_cast<float>(inverse[static_cast<size_t>(r)]);
+      if (kCentre && ctx.wants(2))
+        ctx.out(2).mutable_data<float>()[r] = static_cast<float>(inverse[static_cast<size_t>(r)]);
     }
     for_each_index(x.extents(), [&](int64_t i, const Extents& index) {
       const auto r = static_cast<size_t>(i / n);
-      double v = (static_cast<double>(static_cast<compute_t<T>>(x.data<T>()[i])) - mean[r]) * inverse[r] * scale[static_cast<size_t>(dot(ss, index))];
+      double v = (static_cast<double>(static_cast<compute_t<T>>(x.data<T>()[i])) - mean[r]) * inverse[r] *
+                 scale[static_cast<size_t>(dot(ss, index))];
       if (!bias.empty()) v += bias[static_cast<size_t>(dot(sb, index))];
       ctx.out(0).mutable_data<T>()[i] = static_cast<T>(static_cast<compute_t<T>>(v));
     });
@@ -125,7 +137,8 @@ Status layer_norm_gradient(GradContext& g) {
   auto mean = [&](ir::Value* v) { return b.op("ReduceMean", {v, axes}); };
   ir::Value* centred = b.op("Sub", {x, mean(x)});
   ir::Value* variance = mean(b.op("Mul", {centred, centred}));
-  ir::Value* r = b.op("Reciprocal", {b.op("Sqrt", {b.op("Add", {variance, b.scalar_like(x, static_cast<double>(a.epsilon))})})});
+  ir::Value* r =
+      b.op("Reciprocal", {b.op("Sqrt", {b.op("Add", {variance, b.scalar_like(x, static_cast<double>(a.epsilon))})})});
   ir::Value* xhat = b.op("Mul", {centred, r});
   ir::Value* s = b.op("Mul", {g.grad_out(), g.in(1)});
   if (g.wants(0)) {
@@ -150,19 +163,25 @@ struct GroupNormAttrs {
   int64_t stash_type = 1;
   bool operator==(const GroupNormAttrs&) const = default;
   static constexpr auto fields() {
-    return std::tuple(field("epsilon", &GroupNormAttrs::epsilon), ir::required_field("num_groups", &GroupNormAttrs::num_groups), field("stash_type", &GroupNormAttrs::stash_type));
+    return std::tuple(field("epsilon", &GroupNormAttrs::epsilon),
+                      ir::required_field("num_groups", &GroupNormAttrs::num_groups),
+                      field("stash_type", &GroupNormAttrs::stash_type));
   }
 };
 Status infer_channel_norm(InferContext& ctx) {
   LOWP_TRY(want_float(ctx, 0));
-  if (ctx.has_rank(0) && ctx.dims(0).size() < 2) return error(Code::kShapeMismatch, "input has shape {}, rank 2 or more is wanted", ctx.type(0).to_string());
+  if (ctx.has_rank(0) && ctx.dims(0).size() < 2)
+    return error(Code::kShapeMismatch, "input has shape {}, rank 2 or more is wanted", ctx.type(0).to_string());
   return infer_same_as_input(ctx);
 }
 Status grouped(EvalContext& ctx, int64_t groups, double epsilon) {
   const Tensor& x = ctx.in(0);
   const int64_t channels = x.extent(1);
-  if (groups < 1 || channels % groups != 0) return error(Code::kShapeMismatch, "{} channels do not divide into {} groups", channels, groups);
-  if (ctx.in(1).size() != channels || ctx.in(2).size() != channels) return error(Code::kShapeMismatch, "{} channels, but {} scales and {} biases", channels, ctx.in(1).size(), ctx.in(2).size());
+  if (groups < 1 || channels % groups != 0)
+    return error(Code::kShapeMismatch, "{} channels do not divide into {} groups", channels, groups);
+  if (ctx.in(1).size() != channels || ctx.in(2).size() != channels)
+    return error(Code::kShapeMismatch, "{} channels, but {} scales and {} biases", channels, ctx.in(1).size(),
+                 ctx.in(2).size());
   const auto scale = to_doubles(ctx.in(1));
   const auto bias = to_doubles(ctx.in(2));
   int64_t inner = 1;
@@ -190,7 +209,9 @@ Status grouped(EvalContext& ctx, int64_t groups, double epsilon) {
     return {};
   });
 }
-Status instance_norm(EvalContext& ctx) { return grouped(ctx, ctx.in(0).extent(1), static_cast<double>(ctx.attrs<InstanceNormAttrs>().epsilon)); }
+Status instance_norm(EvalContext& ctx) {
+  return grouped(ctx, ctx.in(0).extent(1), static_cast<double>(ctx.attrs<InstanceNormAttrs>().epsilon));
+}
 Status group_norm(EvalContext& ctx) {
   const auto& a = ctx.attrs<GroupNormAttrs>();
   return grouped(ctx, a.num_groups, static_cast<double>(a.epsilon));
@@ -222,7 +243,8 @@ Status lp_norm(EvalContext& ctx) {
         for (int64_t k = 0; k < n; ++k) sum += a.p == 1 ? std::abs(at(k)) : at(k) * at(k);
         const double norm = a.p == 1 ? sum : std::sqrt(sum);
         for (int64_t k = 0; k < n; ++k) {
-          ctx.out(0).mutable_data<T>()[o * n * inner + i + k * inner] = static_cast<T>(static_cast<compute_t<T>>(norm == 0 ? 0 : at(k) / norm));
+          ctx.out(0).mutable_data<T>()[o * n * inner + i + k * inner] =
+              static_cast<T>(static_cast<compute_t<T>>(norm == 0 ? 0 : at(k) / norm));
         }
       }
     }
@@ -231,7 +253,8 @@ Status lp_norm(EvalContext& ctx) {
 }
 
 std::vector<Sample> layer_norm_samples() {
-  return {{{}, {{DType::kF32, {3, 5, 37}}, {DType::kF32, {37}}, {DType::kF32, {37}}}}, {{{"epsilon", 1e-12F}}, {{DType::kF32, {7, 128}}, {DType::kF32, {128}}, {DType::kF32, {128}}}}};
+  return {{{}, {{DType::kF32, {3, 5, 37}}, {DType::kF32, {37}}, {DType::kF32, {37}}}},
+          {{{"epsilon", 1e-12F}}, {{DType::kF32, {7, 128}}, {DType::kF32, {128}}, {DType::kF32, {128}}}}};
 }
 std::vector<Sample> rms_norm_samples() { return {{{}, {{DType::kF32, {3, 5, 37}}, {DType::kF32, {37}}}}}; }
 std::vector<Sample> channel_samples() {
@@ -242,7 +265,8 @@ std::vector<Sample> channel_samples() {
 
 std::vector<OpDef> norm() {
   std::vector<OpDef> defs;
-  auto add = [&](const char* name, int min_in, int max_in, Status (*infer)(InferContext&), Status (*reference)(EvalContext&), int since) -> OpDef& {
+  auto add = [&](const char* name, int min_in, int max_in, Status (*infer)(InferContext&),
+                 Status (*reference)(EvalContext&), int since) -> OpDef& {
     OpDef def;
     def.name = name;
     def.min_inputs = min_in;

@@ -10,7 +10,8 @@ struct BatchNormAttrs {
   bool training_mode = false;
   bool operator==(const BatchNormAttrs&) const = default;
   static constexpr auto fields() {
-    return std::tuple(ir::field("epsilon", &BatchNormAttrs::epsilon), ir::field("momentum", &BatchNormAttrs::momentum), ir::field("training_mode", &BatchNormAttrs::training_mode));
+    return std::tuple(ir::field("epsilon", &BatchNormAttrs::epsilon), ir::field("momentum", &BatchNormAttrs::momentum),
+                      ir::field("training_mode", &BatchNormAttrs::training_mode));
   }
 };
 struct LayerNormAttrs {
@@ -19,7 +20,8 @@ struct LayerNormAttrs {
   int64_t stash_type = 1;  // ONNX: dtype of the intermediate; always f32 or wider here
   bool operator==(const LayerNormAttrs&) const = default;
   static constexpr auto fields() {
-    return std::tuple(ir::field("axis", &LayerNormAttrs::axis), ir::field("epsilon", &LayerNormAttrs::epsilon), ir::field("stash_type", &LayerNormAttrs::stash_type));
+    return std::tuple(ir::field("axis", &LayerNormAttrs::axis), ir::field("epsilon", &LayerNormAttrs::epsilon),
+                      ir::field("stash_type", &LayerNormAttrs::stash_type));
   }
 };
 

@@ -1,8 +1,8 @@
 // An op is one file: src/ops/<op>.cc returns its OpDefs, one line in ops.inc lists the file.
 //
-// An OpDef says everything lowp knows of an op: attributes, type inference, a naive reference, the gradient, how it becomes
-// a kernel call, how it behaves under quantization, where it comes from in ONNX, and samples from which one harness derives
-// tests and benchmarks.
+// An OpDef says everything lowp knows of an op: attributes, type inference, a naive reference, the gradient, how it
+// becomes a kernel call, how it behaves under quantization, where it comes from in ONNX, and samples from which one
+// harness derives tests and benchmarks.
 #pragma once
 
 #include <functional>
@@ -22,10 +22,12 @@ using ir::TensorType;
 inline constexpr std::string_view kOnnxDomain = "";
 inline constexpr std::string_view kLowpDomain = "lowp";
 
-// ---- type inference ---------------------------------------------------------------------------------------------------
+// ---- type inference
+// ---------------------------------------------------------------------------------------------------
 
-// What an op may ask while it infers its outputs. Types may be symbolic (when a model is loaded or compiled) or concrete
-// (when a session binds shapes). known(i) is the content of an input where it is a constant or was computed from shapes.
+// What an op may ask while it infers its outputs. Types may be symbolic (when a model is loaded or compiled) or
+// concrete (when a session binds shapes). known(i) is the content of an input where it is a constant or was computed
+// from shapes.
 class InferContext {
  public:
   InferContext(const ir::Node& node, std::span<const TensorType* const> types, std::span<const Tensor* const> known)
@@ -63,7 +65,8 @@ class InferContext {
   std::vector<Tensor> out_known_;
 };
 
-// ---- reference --------------------------------------------------------------------------------------------------------
+// ---- reference
+// --------------------------------------------------------------------------------------------------------
 
 // Inputs are concrete tensors in plain layout (null where absent). Outputs are allocated where infer() could tell their
 // shape; an op whose shape depends on data sets them itself.
@@ -89,7 +92,8 @@ class EvalContext {
   std::span<Tensor> outputs_;
 };
 
-// ---- lowering ---------------------------------------------------------------------------------------------------------
+// ---- lowering
+// ---------------------------------------------------------------------------------------------------------
 
 // Pointers of one step, fixed when the plan was bound except for callers' buffers.
 struct StepArgs {
@@ -108,8 +112,8 @@ struct StepArgs {
 };
 using StepFn = std::function<void(const StepArgs&)>;
 
-// One kernel call, made once when shapes are bound. All types are concrete. Everything a step needs is captured by value in
-// its function; running it allocates nothing.
+// One kernel call, made once when shapes are bound. All types are concrete. Everything a step needs is captured by
+// value in its function; running it allocates nothing.
 class LowerContext {
  public:
   LowerContext(const ir::Node& node, std::span<const TensorType* const> in, std::span<const TensorType> out,
@@ -135,7 +139,9 @@ class LowerContext {
   // Output i is input j's bytes under another type; no step is needed.
   void alias(size_t output, size_t input) { alias_ = {static_cast<int>(output), static_cast<int>(input)}; }
   // The kernel may write output i over input j when nobody else needs the input.
-  void allow_in_place(size_t output, size_t input) { in_place_.emplace_back(static_cast<int>(output), static_cast<int>(input)); }
+  void allow_in_place(size_t output, size_t input) {
+    in_place_.emplace_back(static_cast<int>(output), static_cast<int>(input));
+  }
   void set_scratch(size_t bytes) { scratch_ = bytes; }
   void set_macs(int64_t macs) { macs_ = macs; }
   // `kernel` is what the profiler shows: "gemm.u8s8 avx512_vnni".
@@ -163,7 +169,8 @@ class LowerContext {
   int threads_;
 };
 
-// ---- gradients --------------------------------------------------------------------------------------------------------
+// ---- gradients
+// --------------------------------------------------------------------------------------------------------
 
 // Builds nodes in a graph and infers their types as it goes.
 class GraphBuilder {
@@ -171,12 +178,13 @@ class GraphBuilder {
   explicit GraphBuilder(ir::Graph& graph, ir::Node* before = nullptr) : graph_(graph), before_(before) {}
   ir::Graph& graph() { return graph_; }
   // A node with one output. The op must exist; InternalError where the types do not fit.
-  ir::Value* op(std::string_view name, std::vector<ir::Value*> inputs, AttrMap attrs = {}, std::string_view domain = kOnnxDomain,
-                std::string_view node_name = {});
-  std::vector<ir::Value*> op_n(size_t outputs, std::string_view name, std::vector<ir::Value*> inputs, AttrMap attrs = {},
-                               std::string_view domain = kOnnxDomain, std::string_view node_name = {});
+  ir::Value* op(std::string_view name, std::vector<ir::Value*> inputs, AttrMap attrs = {},
+                std::string_view domain = kOnnxDomain, std::string_view node_name = {});
+  std::vector<ir::Value*> op_n(size_t outputs, std::string_view name, std::vector<ir::Value*> inputs,
+                               AttrMap attrs = {}, std::string_view domain = kOnnxDomain,
+                               std::string_view node_name = {});
   ir::Value* constant(Tensor tensor, std::string_view name = "const");
-  ir::Value* ints(std::vector<int64_t> values);  // 1-d i64 constant
+  ir::Value* ints(std::vector<int64_t> values);                 // 1-d i64 constant
   ir::Value* scalar_like(const ir::Value* like, double value);  // rank-0 constant of like's dtype
 
  private:
@@ -188,7 +196,11 @@ class GraphBuilder {
 class GradContext {
  public:
   GradContext(ir::Node& node, GraphBuilder& builder, std::vector<ir::Value*> output_gradients, std::vector<bool> wanted)
-      : node_(node), builder_(builder), out_grads_(std::move(output_gradients)), wanted_(std::move(wanted)), in_grads_(node.inputs.size()) {}
+      : node_(node),
+        builder_(builder),
+        out_grads_(std::move(output_gradients)),
+        wanted_(std::move(wanted)),
+        in_grads_(node.inputs.size()) {}
   ir::Node& node() { return node_; }
   template <typename T>
   const T& attrs() const {
@@ -210,7 +222,8 @@ class GradContext {
   std::vector<ir::Value*> in_grads_;
 };
 
-// ---- import -----------------------------------------------------------------------------------------------------------
+// ---- import
+// -----------------------------------------------------------------------------------------------------------
 
 // A node of an older opset on its way to the canonical one; upgrade() changes attributes and operands in place.
 struct ImportedNode {
@@ -227,7 +240,8 @@ struct ImportedNode {
   void float_attr_to_input(std::string_view attr, size_t input);
 };
 
-// ---- quantization -----------------------------------------------------------------------------------------------------
+// ---- quantization
+// -----------------------------------------------------------------------------------------------------
 
 enum class QuantRule : uint8_t {
   kFloat,        // stays floating point
@@ -237,7 +251,8 @@ enum class QuantRule : uint8_t {
   kEmbedding,    // Gather from constant rows
 };
 
-// ---- layout -----------------------------------------------------------------------------------------------------------
+// ---- layout
+// -----------------------------------------------------------------------------------------------------------
 
 enum class LayoutRule : uint8_t {
   kPlain,         // wants its operands row-major
@@ -245,27 +260,30 @@ enum class LayoutRule : uint8_t {
   kChannelsLast,  // operand 0 (and a residual) and output 0 are channels-last
 };
 
-// ---- samples ----------------------------------------------------------------------------------------------------------
+// ---- samples
+// ----------------------------------------------------------------------------------------------------------
 
 struct SampleInput {
   DType dtype = DType::kF32;
   Extents extents{};
   double low = -2.0;  // random content, uniform in [low, high]; integers inclusive
   double high = 2.0;
-  bool constant = false;   // known when types are inferred
-  Tensor value{};            // given content instead of random
-  bool absent = false;     // an optional input left out
+  bool constant = false;  // known when types are inferred
+  Tensor value{};         // given content instead of random
+  bool absent = false;    // an optional input left out
   bool differentiable = true;
 };
 struct Sample {
   AttrMap attrs;
   std::vector<SampleInput> inputs;
   size_t outputs = 1;
-  // Largest difference between kernel and reference in units of the output's epsilon times its magnitude scale; 0: equal bits.
+  // Largest difference between kernel and reference in units of the output's epsilon times its magnitude scale; 0:
+  // equal bits.
   double tolerance_ulps = 4;
 };
 
-// ---- the definition ---------------------------------------------------------------------------------------------------
+// ---- the definition
+// ---------------------------------------------------------------------------------------------------
 
 struct OpDef {
   std::string name;

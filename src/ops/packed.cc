@@ -20,8 +20,16 @@ std::optional<kernels::WeightKind> weight_kind(DType dtype) {
 std::optional<kernels::Activation> activation_from_name(std::string_view name) {
   using A = kernels::Activation;
   static constexpr std::pair<std::string_view, A> kRows[] = {
-      {"", A::kNone},       {"relu", A::kRelu}, {"clip", A::kClip}, {"gelu", A::kGelu},            {"gelu_tanh", A::kGeluTanh},
-      {"sigmoid", A::kSigmoid}, {"tanh", A::kTanh}, {"silu", A::kSilu}, {"hard_swish", A::kHardSwish}, {"leaky_relu", A::kLeakyRelu},
+      {"", A::kNone},
+      {"relu", A::kRelu},
+      {"clip", A::kClip},
+      {"gelu", A::kGelu},
+      {"gelu_tanh", A::kGeluTanh},
+      {"sigmoid", A::kSigmoid},
+      {"tanh", A::kTanh},
+      {"silu", A::kSilu},
+      {"hard_swish", A::kHardSwish},
+      {"leaky_relu", A::kLeakyRelu},
   };
   for (const auto& [n, a] : kRows) {
     if (n == name) return a;
@@ -66,28 +74,38 @@ Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t
   if (attrs.out_dtype != DType::kF32 && attrs.out_dtype != DType::kU8 && attrs.out_dtype != DType::kI8) {
     return error(Code::kTypeMismatch, "output dtype {}", dtype_name(attrs.out_dtype));
   }
-  if (!activation_from_name(attrs.activation)) return error(Code::kInvalidModel, "unknown activation '{}'", attrs.activation);
-  if (attrs.int8_class < 0 || attrs.int8_class > 1) return error(Code::kInvalidModel, "unknown INT8 class {}", attrs.int8_class);
+  if (!activation_from_name(attrs.activation))
+    return error(Code::kInvalidModel, "unknown activation '{}'", attrs.activation);
+  if (attrs.int8_class < 0 || attrs.int8_class > 1)
+    return error(Code::kInvalidModel, "unknown INT8 class {}", attrs.int8_class);
   auto has_elements = [&](size_t i, DType dtype, int64_t count) {
     if (!ctx.has(i)) return true;
     const TensorType& t = ctx.type(i);
     return t.dtype == dtype && t.concrete() && ir::checked_element_count(t.extents()) == count;
   };
   if (!has_elements(kPackedWeights, w, static_cast<int64_t>(packed_elements))) {
-    return error(Code::kShapeMismatch, "packed weights are {}, {} elements are wanted", ctx.type(kPackedWeights).to_string(), packed_elements);
+    return error(Code::kShapeMismatch, "packed weights are {}, {} elements are wanted",
+                 ctx.type(kPackedWeights).to_string(), packed_elements);
   }
   if (!has_elements(kPackedBias, int8 ? DType::kI32 : DType::kF32, n)) {
     return error(Code::kShapeMismatch, "bias is {}, {} elements are wanted", ctx.type(kPackedBias).to_string(), n);
   }
-  if (int8 && (!ctx.has(kPackedScale) || !has_elements(kPackedScale, DType::kF32, n))) return error(Code::kShapeMismatch, "INT8 wants {} scales", n);
+  if (int8 && (!ctx.has(kPackedScale) || !has_elements(kPackedScale, DType::kF32, n)))
+    return error(Code::kShapeMismatch, "INT8 wants {} scales", n);
   // Sums of more products than this could leave s32.
-  if (attrs.out_dtype != DType::kF32 && !(attrs.out_scale > 0 && std::isfinite(attrs.out_scale))) return error(Code::kInvalidModel, "output scale {}", attrs.out_scale);
-  auto zero_fits = [](DType t, int64_t z) { return t == DType::kU8 ? z >= 0 && z <= 255 : t == DType::kI8 ? z >= -128 && z <= 127 : true; };
-  if (!zero_fits(x, attrs.in_zero) || !zero_fits(attrs.out_dtype, attrs.out_zero)) return error(Code::kInvalidModel, "zero points {} and {} do not fit", attrs.in_zero, attrs.out_zero);
+  if (attrs.out_dtype != DType::kF32 && !(attrs.out_scale > 0 && std::isfinite(attrs.out_scale)))
+    return error(Code::kInvalidModel, "output scale {}", attrs.out_scale);
+  auto zero_fits = [](DType t, int64_t z) {
+    return t == DType::kU8 ? z >= 0 && z <= 255 : t == DType::kI8 ? z >= -128 && z <= 127 : true;
+  };
+  if (!zero_fits(x, attrs.in_zero) || !zero_fits(attrs.out_dtype, attrs.out_zero))
+    return error(Code::kInvalidModel, "zero points {} and {} do not fit", attrs.in_zero, attrs.out_zero);
   if (ctx.has(kPackedResidual)) {
     const DType r = ctx.dtype(kPackedResidual);
-    if (r != DType::kF32 && r != DType::kU8 && r != DType::kI8) return error(Code::kTypeMismatch, "residual has dtype {}", dtype_name(r));
-    if (!zero_fits(r, attrs.residual_zero)) return error(Code::kInvalidModel, "residual zero point {} does not fit", attrs.residual_zero);
+    if (r != DType::kF32 && r != DType::kU8 && r != DType::kI8)
+      return error(Code::kTypeMismatch, "residual has dtype {}", dtype_name(r));
+    if (!zero_fits(r, attrs.residual_zero))
+      return error(Code::kInvalidModel, "residual zero point {} does not fit", attrs.residual_zero);
   }
   return {};
 }
@@ -126,9 +144,13 @@ double activate(const EpilogueAttrs& a, double x) {
   switch (activation_from_name(a.activation).value()) {
     case kernels::Activation::kNone: return x;
     case kernels::Activation::kRelu: return x < 0 ? 0 : x;
-    case kernels::Activation::kClip: return x < static_cast<double>(a.lo) ? static_cast<double>(a.lo) : x > static_cast<double>(a.hi) ? static_cast<double>(a.hi) : x;
+    case kernels::Activation::kClip:
+      return x < static_cast<double>(a.lo)   ? static_cast<double>(a.lo)
+             : x > static_cast<double>(a.hi) ? static_cast<double>(a.hi)
+                                             : x;
     case kernels::Activation::kGelu: return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
-    case kernels::Activation::kGeluTanh: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    case kernels::Activation::kGeluTanh:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
     case kernels::Activation::kSigmoid: return 1 / (1 + std::exp(-x));
     case kernels::Activation::kTanh: return std::tanh(x);
     case kernels::Activation::kSilu: return x / (1 + std::exp(-x));
@@ -143,7 +165,9 @@ double activate(const EpilogueAttrs& a, double x) {
 void reference_epilogue(EvalContext& ctx, const EpilogueAttrs& attrs, double acc, int64_t channel, int64_t i) {
   const bool int8 = ctx.in(kPackedWeights).dtype() == DType::kI8;
   double v = acc;
-  if (ctx.has(kPackedBias)) v += int8 ? static_cast<double>(ctx.in(kPackedBias).data<int32_t>()[channel]) : static_cast<double>(ctx.in(kPackedBias).data<float>()[channel]);
+  if (ctx.has(kPackedBias))
+    v += int8 ? static_cast<double>(ctx.in(kPackedBias).data<int32_t>()[channel])
+              : static_cast<double>(ctx.in(kPackedBias).data<float>()[channel]);
   if (int8) v *= static_cast<double>(ctx.in(kPackedScale).data<float>()[channel]);
   if (ctx.has(kPackedResidual)) {
     const Tensor& r = ctx.in(kPackedResidual);
@@ -172,7 +196,9 @@ double packed_element(const Tensor& packed, size_t offset, int64_t k, int64_t n,
   const kernels::WeightKind kind = weight_kind(packed.dtype()).value();
   const int64_t group = kernels::pack_group(kind);
   const int64_t padded = (rows + group - 1) / group * group;
-  const size_t at = offset + static_cast<size_t>((n / kernels::kPanel) * padded * kernels::kPanel + (k / group) * group * kernels::kPanel + (n % kernels::kPanel) * group + k % group);
+  const size_t at =
+      offset + static_cast<size_t>((n / kernels::kPanel) * padded * kernels::kPanel +
+                                   (k / group) * group * kernels::kPanel + (n % kernels::kPanel) * group + k % group);
   switch (packed.dtype()) {
     case DType::kF32: return static_cast<double>(packed.data<float>()[at]);
     case DType::kBF16: return static_cast<double>(static_cast<float>(packed.data<BFloat16>()[at]));

@@ -35,12 +35,17 @@ struct EpilogueAttrs {
 
 template <typename S>
 constexpr auto epilogue_fields() {
-  return std::tuple(ir::field("activation", static_cast<std::string S::*>(&S::activation)), ir::field("lo", static_cast<float S::*>(&S::lo)),
-                    ir::field("hi", static_cast<float S::*>(&S::hi)), ir::field("alpha", static_cast<float S::*>(&S::alpha)),
-                    ir::field("out_dtype", static_cast<DType S::*>(&S::out_dtype)), ir::field("out_scale", static_cast<float S::*>(&S::out_scale)),
-                    ir::field("out_zero", static_cast<int64_t S::*>(&S::out_zero)), ir::field("in_scale", static_cast<float S::*>(&S::in_scale)),
-                    ir::field("in_zero", static_cast<int64_t S::*>(&S::in_zero)), ir::field("residual_scale", static_cast<float S::*>(&S::residual_scale)),
-                    ir::field("residual_zero", static_cast<int64_t S::*>(&S::residual_zero)), ir::field("int8_class", static_cast<int64_t S::*>(&S::int8_class)));
+  return std::tuple(ir::field("activation", static_cast<std::string S::*>(&S::activation)),
+                    ir::field("lo", static_cast<float S::*>(&S::lo)), ir::field("hi", static_cast<float S::*>(&S::hi)),
+                    ir::field("alpha", static_cast<float S::*>(&S::alpha)),
+                    ir::field("out_dtype", static_cast<DType S::*>(&S::out_dtype)),
+                    ir::field("out_scale", static_cast<float S::*>(&S::out_scale)),
+                    ir::field("out_zero", static_cast<int64_t S::*>(&S::out_zero)),
+                    ir::field("in_scale", static_cast<float S::*>(&S::in_scale)),
+                    ir::field("in_zero", static_cast<int64_t S::*>(&S::in_zero)),
+                    ir::field("residual_scale", static_cast<float S::*>(&S::residual_scale)),
+                    ir::field("residual_zero", static_cast<int64_t S::*>(&S::residual_zero)),
+                    ir::field("int8_class", static_cast<int64_t S::*>(&S::int8_class)));
 }
 
 struct LinearAttrs : EpilogueAttrs {
@@ -48,7 +53,9 @@ struct LinearAttrs : EpilogueAttrs {
   int64_t n = 0;
   bool operator==(const LinearAttrs&) const = default;
   static constexpr auto fields() {
-    return std::tuple_cat(std::tuple(ir::required_field("k", &LinearAttrs::k), ir::required_field("n", &LinearAttrs::n)), epilogue_fields<LinearAttrs>());
+    return std::tuple_cat(
+        std::tuple(ir::required_field("k", &LinearAttrs::k), ir::required_field("n", &LinearAttrs::n)),
+        epilogue_fields<LinearAttrs>());
   }
 };
 
@@ -67,11 +74,12 @@ struct PackedConvAttrs : EpilogueAttrs {
   bool depthwise() const { return group == in_channels && group == out_channels && group > 1; }
   static constexpr auto fields() {
     using S = PackedConvAttrs;
-    return std::tuple_cat(
-        std::tuple(ir::field("auto_pad", &S::auto_pad), ir::field("kernel_shape", &S::kernel_shape), ir::field("strides", &S::strides),
-                   ir::field("dilations", &S::dilations), ir::field("pads", &S::pads), ir::field("group", &S::group),
-                   ir::required_field("in_channels", &S::in_channels), ir::required_field("out_channels", &S::out_channels)),
-        epilogue_fields<PackedConvAttrs>());
+    return std::tuple_cat(std::tuple(ir::field("auto_pad", &S::auto_pad), ir::field("kernel_shape", &S::kernel_shape),
+                                     ir::field("strides", &S::strides), ir::field("dilations", &S::dilations),
+                                     ir::field("pads", &S::pads), ir::field("group", &S::group),
+                                     ir::required_field("in_channels", &S::in_channels),
+                                     ir::required_field("out_channels", &S::out_channels)),
+                          epilogue_fields<PackedConvAttrs>());
   }
 };
 
@@ -85,7 +93,8 @@ Tensor pack_linear_weights(const Tensor& w, bool transposed, DType dtype);
 // Weights O x I/group x KH x KW (1-d: O x I/group x K) into the packed order.
 Tensor pack_conv_weights(const Tensor& w, const PackedConvAttrs& attrs, DType dtype);
 
-// Checks that hold for both ops: known dtypes, operand counts and sizes for `n` output channels and `packed_bytes` bytes.
+// Checks that hold for both ops: known dtypes, operand counts and sizes for `n` output channels and `packed_bytes`
+// bytes.
 Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t n, size_t packed_elements);
 
 // The kernels' epilogue without pointers, and the pointers of one call.

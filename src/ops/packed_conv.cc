@@ -1,4 +1,5 @@
-// lowp.Conv: convolution with packed weights and a fused epilogue, channels-last; depthwise layers have their own kernel.
+// lowp.Conv: convolution with packed weights and a fused epilogue, channels-last; depthwise layers have their own
+// kernel.
 #include "base/cpu.h"
 #include "kernels/conv/conv.h"
 #include "kernels/depthwise/depthwise.h"
@@ -9,7 +10,9 @@
 namespace lowp::ops {
 namespace {
 
-WindowAttrs window_attrs(const PackedConvAttrs& a) { return {a.auto_pad, a.kernel_shape, a.strides, a.dilations, a.pads}; }
+WindowAttrs window_attrs(const PackedConvAttrs& a) {
+  return {a.auto_pad, a.kernel_shape, a.strides, a.dilations, a.pads};
+}
 
 // x is N x C x W (1-d) or N x C x H x W; always handled as two spatial dimensions.
 ir::Dims spatial_2d(const ir::Dims& x) { return x.size() == 3 ? ir::Dims{ir::Dim(1), x[2]} : ir::Dims{x[2], x[3]}; }
@@ -17,10 +20,13 @@ ir::Dims spatial_2d(const ir::Dims& x) { return x.size() == 3 ? ir::Dims{ir::Dim
 Status infer(InferContext& ctx) {
   const auto& a = ctx.attrs<PackedConvAttrs>();
   constexpr int64_t kLimit = int64_t{1} << 24;
-  if (a.group < 1 || a.in_channels < 1 || a.out_channels < 1 || a.in_channels > kLimit || a.out_channels > kLimit || a.in_channels % a.group != 0 || a.out_channels % a.group != 0) {
-    return error(Code::kInvalidModel, "{} input channels, {} output channels, {} groups", a.in_channels, a.out_channels, a.group);
+  if (a.group < 1 || a.in_channels < 1 || a.out_channels < 1 || a.in_channels > kLimit || a.out_channels > kLimit ||
+      a.in_channels % a.group != 0 || a.out_channels % a.group != 0) {
+    return error(Code::kInvalidModel, "{} input channels, {} output channels, {} groups", a.in_channels, a.out_channels,
+                 a.group);
   }
-  if (a.kernel_shape.size() != 2 || a.kernel_shape[0] < 1 || a.kernel_shape[1] < 1 || a.kernel_shape[0] > 4096 || a.kernel_shape[1] > 4096) {
+  if (a.kernel_shape.size() != 2 || a.kernel_shape[0] < 1 || a.kernel_shape[1] < 1 || a.kernel_shape[0] > 4096 ||
+      a.kernel_shape[1] > 4096) {
     return error(Code::kInvalidModel, "kernel_shape {}", ir::extents_to_string(a.kernel_shape));
   }
   const DType w = ctx.dtype(kPackedWeights);
@@ -29,23 +35,31 @@ Status infer(InferContext& ctx) {
   const int64_t kh = a.kernel_shape[0];
   const int64_t kw = a.kernel_shape[1];
   const int64_t per_group = a.in_channels / a.group;
-  if (a.depthwise() && w != DType::kF32 && w != DType::kI8) return error(Code::kTypeMismatch, "depthwise weights have dtype {}", dtype_name(w));
-  if (w == DType::kI8 && per_group * kh * kw > kernels::kMaxInt8K) return error(Code::kUnsupported, "INT8 with {} products a sum, more than {} could overflow", per_group * kh * kw, kernels::kMaxInt8K);
-  const size_t bytes = a.depthwise() ? kernels::packed_depthwise_bytes(w, a.group, kh, kw) : kernels::packed_conv_bytes(*kind, a.out_channels, per_group, kh, kw, a.group);
+  if (a.depthwise() && w != DType::kF32 && w != DType::kI8)
+    return error(Code::kTypeMismatch, "depthwise weights have dtype {}", dtype_name(w));
+  if (w == DType::kI8 && per_group * kh * kw > kernels::kMaxInt8K)
+    return error(Code::kUnsupported, "INT8 with {} products a sum, more than {} could overflow", per_group * kh * kw,
+                 kernels::kMaxInt8K);
+  const size_t bytes = a.depthwise() ? kernels::packed_depthwise_bytes(w, a.group, kh, kw)
+                                     : kernels::packed_conv_bytes(*kind, a.out_channels, per_group, kh, kw, a.group);
   LOWP_TRY(check_packed(ctx, a, a.out_channels, bytes / kernels::weight_bytes(*kind)));
   if (!ctx.has_rank(kPackedX)) {
     ctx.set_unranked(0, a.out_dtype);
     return {};
   }
   const ir::Dims& x = ctx.dims(kPackedX);
-  if (x.size() != 3 && x.size() != 4) return error(Code::kShapeMismatch, "input has shape {}, rank 3 or 4 is wanted", ctx.type(kPackedX).to_string());
-  if (x[1].known() && x[1].value() != a.in_channels) return error(Code::kShapeMismatch, "input has {} channels, the weights want {}", x[1].value(), a.in_channels);
+  if (x.size() != 3 && x.size() != 4)
+    return error(Code::kShapeMismatch, "input has shape {}, rank 3 or 4 is wanted", ctx.type(kPackedX).to_string());
+  if (x[1].known() && x[1].value() != a.in_channels)
+    return error(Code::kShapeMismatch, "input has {} channels, the weights want {}", x[1].value(), a.in_channels);
   LOWP_ASSIGN(Window window, resolve_window(window_attrs(a), a.kernel_shape, spatial_2d(x), false));
   ir::Dims out = {x[0], ir::Dim(a.out_channels)};
   if (x.size() == 4) out.push_back(window.out[0]);
   out.push_back(window.out[1]);
-  if (ctx.has_rank(kPackedResidual) && ctx.type(kPackedResidual).concrete() && TensorType(DType::kF32, out).concrete() && ctx.dims(kPackedResidual) != out) {
-    return error(Code::kShapeMismatch, "residual has shape {}, the output {}", ctx.type(kPackedResidual).to_string(), TensorType(a.out_dtype, out).to_string());
+  if (ctx.has_rank(kPackedResidual) && ctx.type(kPackedResidual).concrete() &&
+      TensorType(DType::kF32, out).concrete() && ctx.dims(kPackedResidual) != out) {
+    return error(Code::kShapeMismatch, "residual has shape {}, the output {}", ctx.type(kPackedResidual).to_string(),
+                 TensorType(a.out_dtype, out).to_string());
   }
   ctx.set(0, a.out_dtype, std::move(out));
   return {};
@@ -57,7 +71,8 @@ Status reference(EvalContext& ctx) {
   const Tensor& packed = ctx.in(kPackedWeights);
   const Tensor& y = ctx.out(0);
   const Extents& e = x.extents();
-  LOWP_ASSIGN(Window w, resolve_window(window_attrs(a), a.kernel_shape, spatial_2d(ir::Dims(e.begin(), e.end())), false));
+  LOWP_ASSIGN(Window w,
+              resolve_window(window_attrs(a), a.kernel_shape, spatial_2d(ir::Dims(e.begin(), e.end())), false));
   const int64_t in_h = e.size() == 4 ? e[2] : 1;
   const int64_t in_w = e.back();
   const int64_t out_w = y.extents().back();
@@ -82,13 +97,18 @@ Status reference(EvalContext& ctx) {
       const int64_t v = p % out_w * w.strides[1] - w.pads_begin[1] + tap % a.kernel_shape[1] * w.dilations[1];
       const bool inside = h >= 0 && h < in_h && v >= 0 && v < in_w;
       for (int64_t c = 0; c < per_group; ++c) {
-        const double value = inside ? xs[static_cast<size_t>(((n * a.in_channels + group * per_group + c) * in_h + h) * in_w + v)] + shift : padding;
+        const double value =
+            inside
+                ? xs[static_cast<size_t>(((n * a.in_channels + group * per_group + c) * in_h + h) * in_w + v)] + shift
+                : padding;
         double weight = 0;
         if (a.depthwise()) {
           const int64_t at = tap * ((a.group + kernels::kPanel - 1) / kernels::kPanel * kernels::kPanel) + o;
-          weight = int8 ? static_cast<double>(packed.data<int8_t>()[at]) : static_cast<double>(packed.data<float>()[at]);
+          weight =
+              int8 ? static_cast<double>(packed.data<int8_t>()[at]) : static_cast<double>(packed.data<float>()[at]);
         } else {
-          weight = packed_element(packed, static_cast<size_t>(group) * group_elements, tap * per_group + c, o % out_per_group, rows);
+          weight = packed_element(packed, static_cast<size_t>(group) * group_elements, tap * per_group + c,
+                                  o % out_per_group, rows);
         }
         sum += value * weight;
       }
@@ -126,14 +146,16 @@ Status lower(LowerContext& ctx) {
   const auto& a = ctx.attrs<PackedConvAttrs>();
   if (ctx.in_layout(kPackedX) != ir::Layout::kChannelsLast || ctx.out_layout(0) != ir::Layout::kChannelsLast) return {};
   const Extents& x = ctx.in(kPackedX);
-  LOWP_ASSIGN(Window w, resolve_window(window_attrs(a), a.kernel_shape, spatial_2d(ir::Dims(x.begin(), x.end())), false));
+  LOWP_ASSIGN(Window w,
+              resolve_window(window_attrs(a), a.kernel_shape, spatial_2d(ir::Dims(x.begin(), x.end())), false));
   const bool int8 = ctx.dtype(kPackedWeights) == DType::kI8;
   const bool has_bias = ctx.has(kPackedBias);
   const bool has_residual = ctx.has(kPackedResidual);
   const int threads = ctx.threads();
   const kernels::Epilogue epilogue = make_epilogue(a, ctx, a.out_channels);
   ctx.set_macs(ir::element_count(ctx.out(0)) * (a.in_channels / a.group) * w.kernel[0] * w.kernel[1]);
-  const std::string suffix = fmt::format("{} {}", operand_kinds(ctx.dtype(kPackedX), ctx.dtype(kPackedWeights)), target_name(active_target()));
+  const std::string suffix =
+      fmt::format("{} {}", operand_kinds(ctx.dtype(kPackedX), ctx.dtype(kPackedWeights)), target_name(active_target()));
   if (a.depthwise()) {
     kernels::DepthwiseArgs args;
     set_geometry(args, a, w, ctx);

@@ -13,7 +13,8 @@ Status infer_pool(InferContext& ctx) {
     return {};
   }
   const ir::Dims& x = ctx.dims(0);
-  if (x.size() < 3) return error(Code::kShapeMismatch, "input has shape {}, rank 3 or more is wanted", ctx.type(0).to_string());
+  if (x.size() < 3)
+    return error(Code::kShapeMismatch, "input has shape {}, rank 3 or more is wanted", ctx.type(0).to_string());
   LOWP_ASSIGN(Window window, resolve_window(a, a.kernel_shape, ir::Dims(x.begin() + 2, x.end()), a.ceil_mode));
   ir::Dims out = {x[0], x[1]};
   out.insert(out.end(), window.out.begin(), window.out.end());
@@ -65,7 +66,8 @@ Status max_pool(EvalContext& ctx) {
     const int64_t width = x.extent(x.rank() - 1);
     const int64_t height = x.rank() == 4 ? x.extent(2) : 1;
     return for_each_window(ctx, [&](int64_t i, int64_t plane, const std::vector<int64_t>& inside, int64_t) {
-      C best = std::numeric_limits<C>::has_infinity ? -std::numeric_limits<C>::infinity() : std::numeric_limits<C>::lowest();
+      C best =
+          std::numeric_limits<C>::has_infinity ? -std::numeric_limits<C>::infinity() : std::numeric_limits<C>::lowest();
       int64_t where = inside.empty() ? 0 : inside[0];
       for (int64_t offset : inside) {
         const C v = static_cast<C>(x.data<T>()[plane + offset]);
@@ -87,7 +89,8 @@ Status average_pool(EvalContext& ctx) {
     using T = typename decltype(tag)::type;
     return for_each_window(ctx, [&](int64_t i, int64_t plane, const std::vector<int64_t>& inside, int64_t padding) {
       double sum = 0;
-      for (int64_t offset : inside) sum += static_cast<double>(static_cast<compute_t<T>>(ctx.in(0).data<T>()[plane + offset]));
+      for (int64_t offset : inside)
+        sum += static_cast<double>(static_cast<compute_t<T>>(ctx.in(0).data<T>()[plane + offset]));
       const auto count = static_cast<double>(static_cast<int64_t>(inside.size()) + (include_pad ? padding : 0));
       ctx.out(0).mutable_data<T>()[i] = static_cast<T>(static_cast<compute_t<T>>(count > 0 ? sum / count : 0));
     });
@@ -100,7 +103,8 @@ Status infer_global(InferContext& ctx) {
     return {};
   }
   ir::Dims out = ctx.dims(0);
-  if (out.size() < 3) return error(Code::kShapeMismatch, "input has shape {}, rank 3 or more is wanted", ctx.type(0).to_string());
+  if (out.size() < 3)
+    return error(Code::kShapeMismatch, "input has shape {}, rank 3 or more is wanted", ctx.type(0).to_string());
   for (size_t i = 2; i < out.size(); ++i) out[i] = ir::Dim(1);
   ctx.set(0, ctx.dtype(0), std::move(out));
   return {};
@@ -112,7 +116,8 @@ Status global_average(EvalContext& ctx) {
     const int64_t image = planes == 0 ? 0 : ctx.in(0).size() / planes;
     for (int64_t p = 0; p < planes; ++p) {
       double sum = 0;
-      for (int64_t i = 0; i < image; ++i) sum += static_cast<double>(static_cast<compute_t<T>>(ctx.in(0).data<T>()[p * image + i]));
+      for (int64_t i = 0; i < image; ++i)
+        sum += static_cast<double>(static_cast<compute_t<T>>(ctx.in(0).data<T>()[p * image + i]));
       ctx.out(0).mutable_data<T>()[p] = static_cast<T>(static_cast<compute_t<T>>(sum / static_cast<double>(image)));
     }
     return {};
@@ -141,7 +146,8 @@ Status global_average_gradient(GradContext& g) {
   if (!t.has_rank()) return error(Code::kUnsupported, "the gradient of GlobalAveragePool wants a known rank");
   double image = 1;
   for (size_t i = 2; i < t.dims->size(); ++i) {
-    if (!(*t.dims)[i].known()) return error(Code::kUnsupported, "the gradient of GlobalAveragePool wants known spatial extents");
+    if (!(*t.dims)[i].known())
+      return error(Code::kUnsupported, "the gradient of GlobalAveragePool wants known spatial extents");
     image *= static_cast<double>((*t.dims)[i].value());
   }
   ir::Value* scaled = b.op("Mul", {g.grad_out(), b.scalar_like(g.grad_out(), 1 / image)});
@@ -151,15 +157,19 @@ Status global_average_gradient(GradContext& g) {
 
 std::vector<Sample> pool_samples() {
   const std::vector<int64_t> three = {3, 3};
-  return {{{{"kernel_shape", three}, {"strides", std::vector<int64_t>{2, 2}}, {"pads", std::vector<int64_t>{1, 1, 1, 1}}}, {{DType::kF32, {2, 17, 9, 11}}}},
-          {{{"kernel_shape", std::vector<int64_t>{2, 3}}, {"ceil_mode", int64_t{1}}, {"strides", three}}, {{DType::kF32, {1, 5, 8, 10}}}}};
+  return {
+      {{{"kernel_shape", three}, {"strides", std::vector<int64_t>{2, 2}}, {"pads", std::vector<int64_t>{1, 1, 1, 1}}},
+       {{DType::kF32, {2, 17, 9, 11}}}},
+      {{{"kernel_shape", std::vector<int64_t>{2, 3}}, {"ceil_mode", int64_t{1}}, {"strides", three}},
+       {{DType::kF32, {1, 5, 8, 10}}}}};
 }
 
 }  // namespace
 
 std::vector<OpDef> pool() {
   std::vector<OpDef> defs;
-  auto add = [&](const char* name, Status (*infer)(InferContext&), Status (*reference)(EvalContext&), std::vector<Sample> (*samples)()) -> OpDef& {
+  auto add = [&](const char* name, Status (*infer)(InferContext&), Status (*reference)(EvalContext&),
+                 std::vector<Sample> (*samples)()) -> OpDef& {
     OpDef def;
     def.name = name;
     def.infer = infer;

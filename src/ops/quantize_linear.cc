@@ -1,6 +1,7 @@
 // QuantizeLinear and DequantizeLinear, per tensor, per axis and blocked; DynamicQuantizeLinear.
-#include "base/storage_types.h"
 #include "ops/quantize_linear.h"
+
+#include "base/storage_types.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -17,18 +18,24 @@ class ScaleIndex {
     for (int i = static_cast<int>(axis) + 1; i < x.rank(); ++i) s.inner_ *= x.extent(i);
     s.scalar_ = false;
     if (scale.rank() == 1) {
-      if (scale.size() != s.axis_extent_) return fail(Code::kShapeMismatch, "{} scales for axis {} of extent {}", scale.size(), axis, s.axis_extent_);
+      if (scale.size() != s.axis_extent_)
+        return fail(Code::kShapeMismatch, "{} scales for axis {} of extent {}", scale.size(), axis, s.axis_extent_);
       s.blocks_ = s.axis_extent_;
       s.per_axis_ = true;
       return s;
     }
-    if (scale.rank() != x.rank()) return fail(Code::kShapeMismatch, "scale has shape {} for an input of {}", scale.type().to_string(), x.type().to_string());
+    if (scale.rank() != x.rank())
+      return fail(Code::kShapeMismatch, "scale has shape {} for an input of {}", scale.type().to_string(),
+                  x.type().to_string());
     s.blocks_ = scale.extent(static_cast<int>(axis));
     if (s.blocks_ == 0) return fail(Code::kShapeMismatch, "no scales");
     s.block_ = a.block_size > 0 ? a.block_size : (s.axis_extent_ + s.blocks_ - 1) / s.blocks_;
-    if ((s.axis_extent_ + s.block_ - 1) / s.block_ != s.blocks_) return fail(Code::kShapeMismatch, "{} blocks of {} for an axis of {}", s.blocks_, s.block_, s.axis_extent_);
+    if ((s.axis_extent_ + s.block_ - 1) / s.block_ != s.blocks_)
+      return fail(Code::kShapeMismatch, "{} blocks of {} for an axis of {}", s.blocks_, s.block_, s.axis_extent_);
     for (int i = 0; i < x.rank(); ++i) {
-      if (i != axis && scale.extent(i) != x.extent(i)) return fail(Code::kShapeMismatch, "scale has shape {} for an input of {}", scale.type().to_string(), x.type().to_string());
+      if (i != axis && scale.extent(i) != x.extent(i))
+        return fail(Code::kShapeMismatch, "scale has shape {} for an input of {}", scale.type().to_string(),
+                    x.type().to_string());
     }
     return s;
   }
@@ -61,7 +68,8 @@ Result<IntegerRange> integer_range(DType t) {
 
 void store(Tensor& t, int64_t i, double value) {
   if (is_storage_type(t.dtype())) {
-    store_packed(t.dtype(), t.mutable_raw(), static_cast<size_t>(i), encode_storage(t.dtype(), static_cast<float>(value)));
+    store_packed(t.dtype(), t.mutable_raw(), static_cast<size_t>(i),
+                 encode_storage(t.dtype(), static_cast<float>(value)));
     return;
   }
   Status s = dispatch_integer(t.dtype(), [&](auto tag) -> Status {
@@ -72,7 +80,8 @@ void store(Tensor& t, int64_t i, double value) {
   LOWP_CHECK(s.is_ok());
 }
 double load(const Tensor& t, int64_t i) {
-  if (is_storage_type(t.dtype())) return static_cast<double>(decode_storage(t.dtype(), load_packed(t.dtype(), t.raw(), static_cast<size_t>(i))));
+  if (is_storage_type(t.dtype()))
+    return static_cast<double>(decode_storage(t.dtype(), load_packed(t.dtype(), t.raw(), static_cast<size_t>(i))));
   double v = 0;
   Status s = dispatch_any(t.dtype(), [&](auto tag) -> Status {
     using T = typename decltype(tag)::type;
@@ -162,7 +171,9 @@ Status dynamic_quantize(EvalContext& ctx) {
   }
   const float scale = high == low ? 1.0F : (high - low) / 255.0F;
   const float zero = std::clamp(std::nearbyint(0.0F - low / scale), 0.0F, 255.0F);
-  for (int64_t i = 0; i < x.size(); ++i) ctx.out(0).mutable_data<uint8_t>()[i] = static_cast<uint8_t>(std::clamp(std::nearbyint(x.data<float>()[i] / scale) + zero, 0.0F, 255.0F));
+  for (int64_t i = 0; i < x.size(); ++i)
+    ctx.out(0).mutable_data<uint8_t>()[i] =
+        static_cast<uint8_t>(std::clamp(std::nearbyint(x.data<float>()[i] / scale) + zero, 0.0F, 255.0F));
   if (ctx.wants(1)) ctx.out(1).mutable_data<float>()[0] = scale;
   if (ctx.wants(2)) ctx.out(2).mutable_data<uint8_t>()[0] = static_cast<uint8_t>(zero);
   return {};
@@ -189,16 +200,18 @@ std::vector<OpDef> quantize_linear() {
   q.layout = LayoutRule::kAny;
   q.since_version = 10;
   q.samples = [] {
-    return std::vector<Sample>{{{}, {{DType::kF32, {3, 35}}, fixed(Tensor::scalar(0.013F)), fixed(Tensor::scalar<uint8_t>(131))}},
-                               {{}, {{DType::kF32, {3, 35}}, fixed(Tensor::scalar(0.017F)), fixed(Tensor::scalar<int8_t>(-3))}}};
+    return std::vector<Sample>{
+        {{}, {{DType::kF32, {3, 35}}, fixed(Tensor::scalar(0.013F)), fixed(Tensor::scalar<uint8_t>(131))}},
+        {{}, {{DType::kF32, {3, 35}}, fixed(Tensor::scalar(0.017F)), fixed(Tensor::scalar<int8_t>(-3))}}};
   };
   OpDef d = q;
   d.name = "DequantizeLinear";
   d.infer = infer_dequantize;
   d.reference = dequantize;
   d.samples = [] {
-    return std::vector<Sample>{{{}, {{DType::kU8, {3, 35}, 0, 255}, fixed(Tensor::scalar(0.013F)), fixed(Tensor::scalar<uint8_t>(131))}},
-                               {{{"axis", int64_t{0}}}, {{DType::kI8, {2, 35}, -128, 127}, fixed(Tensor::from<float>({2}, {0.013F, 0.5F}))}}};
+    return std::vector<Sample>{
+        {{}, {{DType::kU8, {3, 35}, 0, 255}, fixed(Tensor::scalar(0.013F)), fixed(Tensor::scalar<uint8_t>(131))}},
+        {{{"axis", int64_t{0}}}, {{DType::kI8, {2, 35}, -128, 127}, fixed(Tensor::from<float>({2}, {0.013F, 0.5F}))}}};
   };
   OpDef dyn;
   dyn.name = "DynamicQuantizeLinear";

@@ -13,8 +13,10 @@ struct QuantizeAttrs {
   bool saturate = true;
   bool operator==(const QuantizeAttrs&) const = default;
   static constexpr auto fields() {
-    return std::tuple(ir::field("axis", &QuantizeAttrs::axis), ir::field("block_size", &QuantizeAttrs::block_size), ir::field("output_dtype", &QuantizeAttrs::output_dtype),
-                      ir::field("precision", &QuantizeAttrs::precision), ir::field("saturate", &QuantizeAttrs::saturate));
+    return std::tuple(ir::field("axis", &QuantizeAttrs::axis), ir::field("block_size", &QuantizeAttrs::block_size),
+                      ir::field("output_dtype", &QuantizeAttrs::output_dtype),
+                      ir::field("precision", &QuantizeAttrs::precision),
+                      ir::field("saturate", &QuantizeAttrs::saturate));
   }
 };
 

@@ -29,7 +29,8 @@ Status infer_reduce(InferContext& ctx) {
 template <typename Step, typename Finish>
 Status reduce(EvalContext& ctx, double init, Step step, Finish finish) {
   const Tensor& x = ctx.in(0);
-  LOWP_ASSIGN(auto reduced, reduced_axes(ctx.attrs<ReduceAttrs>(), static_cast<size_t>(x.rank()), ctx.has(1) ? &ctx.in(1) : nullptr));
+  LOWP_ASSIGN(auto reduced,
+              reduced_axes(ctx.attrs<ReduceAttrs>(), static_cast<size_t>(x.rank()), ctx.has(1) ? &ctx.in(1) : nullptr));
   Extents kept;
   int64_t count = 1;
   for (size_t i = 0; i < reduced.size(); ++i) {
@@ -43,7 +44,8 @@ Status reduce(EvalContext& ctx, double init, Step step, Finish finish) {
     std::vector<A> sums(static_cast<size_t>(ctx.out(0).size()));
     A start = static_cast<A>(std::isinf(init) ? 0 : init);
     if constexpr (std::is_integral_v<T>) {
-      if (std::isinf(init)) start = static_cast<A>(init < 0 ? std::numeric_limits<T>::lowest() : std::numeric_limits<T>::max());
+      if (std::isinf(init))
+        start = static_cast<A>(init < 0 ? std::numeric_limits<T>::lowest() : std::numeric_limits<T>::max());
     } else {
       start = init;
     }
@@ -54,7 +56,8 @@ Status reduce(EvalContext& ctx, double init, Step step, Finish finish) {
       s = static_cast<A>(step(s, static_cast<A>(static_cast<compute_t<T>>(p[i]))));
     });
     for (int64_t i = 0; i < ctx.out(0).size(); ++i) {
-      ctx.out(0).mutable_data<T>()[i] = static_cast<T>(static_cast<compute_t<T>>(finish(sums[static_cast<size_t>(i)], count)));
+      ctx.out(0).mutable_data<T>()[i] =
+          static_cast<T>(static_cast<compute_t<T>>(finish(sums[static_cast<size_t>(i)], count)));
     }
     return {};
   });
@@ -62,25 +65,49 @@ Status reduce(EvalContext& ctx, double init, Step step, Finish finish) {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 const auto kKeep = [](auto s, int64_t) { return s; };
 
-Status reduce_sum(EvalContext& c) { return reduce(c, 0, [](auto s, auto x) { return s + x; }, kKeep); }
+Status reduce_sum(EvalContext& c) {
+  return reduce(
+      c, 0, [](auto s, auto x) { return s + x; }, kKeep);
+}
 Status reduce_mean(EvalContext& c) {
-  return reduce(c, 0, [](auto s, auto x) { return s + x; }, [](auto s, int64_t n) { return n == 0 ? s : static_cast<decltype(s)>(s / static_cast<decltype(s)>(n)); });
+  return reduce(
+      c, 0, [](auto s, auto x) { return s + x; },
+      [](auto s, int64_t n) { return n == 0 ? s : static_cast<decltype(s)>(s / static_cast<decltype(s)>(n)); });
 }
-Status reduce_max(EvalContext& c) { return reduce(c, -kInf, [](auto s, auto x) { return s != s || s > x ? s : x; }, kKeep); }
-Status reduce_min(EvalContext& c) { return reduce(c, kInf, [](auto s, auto x) { return s != s || s < x ? s : x; }, kKeep); }
-Status reduce_prod(EvalContext& c) { return reduce(c, 1, [](auto s, auto x) { return s * x; }, kKeep); }
-Status reduce_l1(EvalContext& c) { return reduce(c, 0, [](auto s, auto x) { return s + (x < 0 ? -x : x); }, kKeep); }
+Status reduce_max(EvalContext& c) {
+  return reduce(
+      c, -kInf, [](auto s, auto x) { return s != s || s > x ? s : x; }, kKeep);
+}
+Status reduce_min(EvalContext& c) {
+  return reduce(
+      c, kInf, [](auto s, auto x) { return s != s || s < x ? s : x; }, kKeep);
+}
+Status reduce_prod(EvalContext& c) {
+  return reduce(
+      c, 1, [](auto s, auto x) { return s * x; }, kKeep);
+}
+Status reduce_l1(EvalContext& c) {
+  return reduce(
+      c, 0, [](auto s, auto x) { return s + (x < 0 ? -x : x); }, kKeep);
+}
 Status reduce_l2(EvalContext& c) {
-  return reduce(c, 0, [](auto s, auto x) { return s + x * x; }, [](auto s, int64_t) { return std::sqrt(static_cast<double>(s)); });
+  return reduce(
+      c, 0, [](auto s, auto x) { return s + x * x; },
+      [](auto s, int64_t) { return std::sqrt(static_cast<double>(s)); });
 }
-Status reduce_sum_square(EvalContext& c) { return reduce(c, 0, [](auto s, auto x) { return s + x * x; }, kKeep); }
+Status reduce_sum_square(EvalContext& c) {
+  return reduce(
+      c, 0, [](auto s, auto x) { return s + x * x; }, kKeep);
+}
 Status reduce_log_sum(EvalContext& c) {
-  return reduce(c, 0, [](auto s, auto x) { return s + x; }, [](auto s, int64_t) { return std::log(static_cast<double>(s)); });
+  return reduce(
+      c, 0, [](auto s, auto x) { return s + x; }, [](auto s, int64_t) { return std::log(static_cast<double>(s)); });
 }
 Status reduce_log_sum_exp(EvalContext& ctx) {
   // In double, exp of an f32 that matters does not overflow until 709; shift by the maximum to be safe.
   const Tensor& x = ctx.in(0);
-  LOWP_ASSIGN(auto reduced, reduced_axes(ctx.attrs<ReduceAttrs>(), static_cast<size_t>(x.rank()), ctx.has(1) ? &ctx.in(1) : nullptr));
+  LOWP_ASSIGN(auto reduced,
+              reduced_axes(ctx.attrs<ReduceAttrs>(), static_cast<size_t>(x.rank()), ctx.has(1) ? &ctx.in(1) : nullptr));
   Extents kept;
   for (size_t i = 0; i < reduced.size(); ++i) kept.push_back(reduced[i] ? 1 : x.extents()[i]);
   const Extents strides = broadcast_strides(kept, x.extents());
@@ -99,7 +126,8 @@ Status reduce_log_sum_exp(EvalContext& ctx) {
   return dispatch_numeric(x.dtype(), [&](auto tag) -> Status {
     using T = typename decltype(tag)::type;
     for (size_t i = 0; i < n; ++i) {
-      ctx.out(0).mutable_data<T>()[i] = static_cast<T>(static_cast<compute_t<T>>(std::log(sum[i]) + (std::isinf(top[i]) ? 0 : top[i])));
+      ctx.out(0).mutable_data<T>()[i] =
+          static_cast<T>(static_cast<compute_t<T>>(std::log(sum[i]) + (std::isinf(top[i]) ? 0 : top[i])));
     }
     return {};
   });
@@ -109,7 +137,8 @@ Status reduce_log_sum_exp(EvalContext& ctx) {
 Result<ir::Value*> keep_axes(GradContext& g) {
   const auto& a = g.attrs<ReduceAttrs>();
   const Tensor* axes = g.node().input(1) != nullptr && g.in(1)->is_constant() ? &g.in(1)->constant : nullptr;
-  if (g.node().input(1) != nullptr && axes == nullptr) return fail(Code::kUnsupported, "the gradient of a reduction wants constant axes");
+  if (g.node().input(1) != nullptr && axes == nullptr)
+    return fail(Code::kUnsupported, "the gradient of a reduction wants constant axes");
   if (a.keepdims) return g.grad_out();
   LOWP_ASSIGN(auto reduced, reduced_axes(a, static_cast<size_t>(g.in(0)->type.rank()), axes));
   std::vector<int64_t> list;
@@ -127,7 +156,9 @@ Status mean_gradient(GradContext& g) {
   // dy / (elements of x / elements of y)
   GraphBuilder& b = g.builder();
   LOWP_ASSIGN(ir::Value * d, keep_axes(g));
-  auto as_float = [&](ir::Value* v) { return b.op("Cast", {b.op("Size", {v})}, {{"to", ir::dtype_to_onnx(g.in(0)->type.dtype)}}); };
+  auto as_float = [&](ir::Value* v) {
+    return b.op("Cast", {b.op("Size", {v})}, {{"to", ir::dtype_to_onnx(g.in(0)->type.dtype)}});
+  };
   ir::Value* scale = b.op("Div", {as_float(g.out()), as_float(g.in(0))});
   g.set_grad_in(0, b.op("Expand", {b.op("Mul", {d, scale}), b.op("Shape", {g.in(0)})}));
   return {};
@@ -144,7 +175,8 @@ struct ArgAttrs {
   bool select_last_index = false;
   bool operator==(const ArgAttrs&) const = default;
   static constexpr auto fields() {
-    return std::tuple(ir::field("axis", &ArgAttrs::axis), ir::field("keepdims", &ArgAttrs::keepdims), ir::field("select_last_index", &ArgAttrs::select_last_index));
+    return std::tuple(ir::field("axis", &ArgAttrs::axis), ir::field("keepdims", &ArgAttrs::keepdims),
+                      ir::field("select_last_index", &ArgAttrs::select_last_index));
   }
 };
 Status infer_arg(InferContext& ctx) {
@@ -198,7 +230,9 @@ std::vector<Sample> samples() {
   last.differentiable = false;
   SampleInput middle = last;
   middle.value = Tensor::from<int64_t>({1}, {1});
-  return {{{{"keepdims", int64_t{0}}}, {{DType::kF32, {3, 35}, 0.1, 2.0}, last}}, {{}, {{DType::kF32, {3, 5, 7}, 0.1, 2.0}, middle}}, {{}, {{DType::kF32, {3, 5}, 0.1, 2.0}}}};
+  return {{{{"keepdims", int64_t{0}}}, {{DType::kF32, {3, 35}, 0.1, 2.0}, last}},
+          {{}, {{DType::kF32, {3, 5, 7}, 0.1, 2.0}, middle}},
+          {{}, {{DType::kF32, {3, 5}, 0.1, 2.0}}}};
 }
 
 }  // namespace
@@ -220,10 +254,11 @@ std::vector<OpDef> reduce() {
     Status (*reference)(EvalContext&);
     Status (*gradient)(GradContext&);
   };
-  const Row rows[] = {{"ReduceSum", reduce_sum, sum_gradient}, {"ReduceMean", reduce_mean, mean_gradient}, {"ReduceMax", reduce_max, nullptr},
-                      {"ReduceMin", reduce_min, nullptr},      {"ReduceProd", reduce_prod, nullptr},       {"ReduceL1", reduce_l1, nullptr},
-                      {"ReduceL2", reduce_l2, nullptr},        {"ReduceSumSquare", reduce_sum_square, nullptr}, {"ReduceLogSum", reduce_log_sum, nullptr},
-                      {"ReduceLogSumExp", reduce_log_sum_exp, nullptr}};
+  const Row rows[] = {{"ReduceSum", reduce_sum, sum_gradient},   {"ReduceMean", reduce_mean, mean_gradient},
+                      {"ReduceMax", reduce_max, nullptr},        {"ReduceMin", reduce_min, nullptr},
+                      {"ReduceProd", reduce_prod, nullptr},      {"ReduceL1", reduce_l1, nullptr},
+                      {"ReduceL2", reduce_l2, nullptr},          {"ReduceSumSquare", reduce_sum_square, nullptr},
+                      {"ReduceLogSum", reduce_log_sum, nullptr}, {"ReduceLogSumExp", reduce_log_sum_exp, nullptr}};
   std::vector<OpDef> defs;
   for (const Row& row : rows) {
     OpDef def;

@@ -9,7 +9,8 @@ struct ReduceAttrs {
   bool noop_with_empty_axes = false;
   bool operator==(const ReduceAttrs&) const = default;
   static constexpr auto fields() {
-    return std::tuple(ir::field("keepdims", &ReduceAttrs::keepdims), ir::field("noop_with_empty_axes", &ReduceAttrs::noop_with_empty_axes));
+    return std::tuple(ir::field("keepdims", &ReduceAttrs::keepdims),
+                      ir::field("noop_with_empty_axes", &ReduceAttrs::noop_with_empty_axes));
   }
 };
 // Which axes a reduction runs over; axes may be null.

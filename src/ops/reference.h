@@ -71,13 +71,15 @@ Status dispatch_size(DType dtype, F&& fn) {
     case 16: return fn(Tag<uint16_t>{});
     case 32: return fn(Tag<uint32_t>{});
     case 64: return fn(Tag<uint64_t>{});
-    default: return error(Code::kUnsupported, "dtype {} is a storage type; this op moves whole bytes only", dtype_name(dtype));
+    default:
+      return error(Code::kUnsupported, "dtype {} is a storage type; this op moves whole bytes only", dtype_name(dtype));
   }
 }
 
 // Negative axes count from the back. kInvalidModel where out of range.
 inline Result<int64_t> normalize_axis(int64_t axis, int64_t rank) {
-  if (axis < -rank || axis >= rank) return fail(Code::kInvalidModel, "axis {} is outside a tensor of rank {}", axis, rank);
+  if (axis < -rank || axis >= rank)
+    return fail(Code::kInvalidModel, "axis {} is outside a tensor of rank {}", axis, rank);
   return axis < 0 ? axis + rank : axis;
 }
 
@@ -117,18 +119,22 @@ inline Status infer_same_as_input(InferContext& ctx) {
 }
 inline Status want_dtype(const InferContext& ctx, size_t i, DType dtype) {
   if (ctx.has(i) && ctx.dtype(i) != dtype) {
-    return error(Code::kTypeMismatch, "input {} has dtype {}, {} is wanted", i, dtype_name(ctx.dtype(i)), dtype_name(dtype));
+    return error(Code::kTypeMismatch, "input {} has dtype {}, {} is wanted", i, dtype_name(ctx.dtype(i)),
+                 dtype_name(dtype));
   }
   return {};
 }
 inline Status want_same_dtype(const InferContext& ctx, size_t a, size_t b) {
   if (ctx.has(a) && ctx.has(b) && ctx.dtype(a) != ctx.dtype(b)) {
-    return error(Code::kTypeMismatch, "inputs {} and {} have dtypes {} and {}, which must be the same", a, b, dtype_name(ctx.dtype(a)), dtype_name(ctx.dtype(b)));
+    return error(Code::kTypeMismatch, "inputs {} and {} have dtypes {} and {}, which must be the same", a, b,
+                 dtype_name(ctx.dtype(a)), dtype_name(ctx.dtype(b)));
   }
   return {};
 }
 inline Status want_float(const InferContext& ctx, size_t i) {
-  if (!is_floating(ctx.dtype(i))) return error(Code::kTypeMismatch, "input {} has dtype {}, a floating-point type is wanted", i, dtype_name(ctx.dtype(i)));
+  if (!is_floating(ctx.dtype(i)))
+    return error(Code::kTypeMismatch, "input {} has dtype {}, a floating-point type is wanted", i,
+                 dtype_name(ctx.dtype(i)));
   return {};
 }
 

@@ -1,7 +1,7 @@
 // lowp.Reorder: the same tensor in another layout; its value's layout attribute says which. The layout pass inserts it.
-#include "kernels/layout/layout.h"
 #include <array>
 
+#include "kernels/layout/layout.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -22,7 +22,8 @@ Status lower(LowerContext& ctx) {
     return {};
   }
   // N x C x image to N x image x C or back.
-  const std::array<int64_t, 3> shape = to_last ? std::array<int64_t, 3>{e[0], e[1], image} : std::array<int64_t, 3>{e[0], image, e[1]};
+  const std::array<int64_t, 3> shape =
+      to_last ? std::array<int64_t, 3>{e[0], e[1], image} : std::array<int64_t, 3>{e[0], image, e[1]};
   const size_t bytes = dtype_bytes(ctx.dtype(0), 1);
   const int threads = ctx.threads();
   ctx.emit("layout.transpose", [shape, bytes, threads](const StepArgs& s) {

@@ -61,26 +61,31 @@ struct CastAttrs {
   std::string round_mode = "up";  // of casts to f8e8m0
   bool operator==(const CastAttrs&) const = default;
   static constexpr auto fields() {
-    return std::tuple(ir::required_field("to", &CastAttrs::to), field("saturate", &CastAttrs::saturate), field("round_mode", &CastAttrs::round_mode));
+    return std::tuple(ir::required_field("to", &CastAttrs::to), field("saturate", &CastAttrs::saturate),
+                      field("round_mode", &CastAttrs::round_mode));
   }
 };
 struct CastLikeAttrs {
   bool saturate = true;
   std::string round_mode = "up";
   bool operator==(const CastLikeAttrs&) const = default;
-  static constexpr auto fields() { return std::tuple(field("saturate", &CastLikeAttrs::saturate), field("round_mode", &CastLikeAttrs::round_mode)); }
+  static constexpr auto fields() {
+    return std::tuple(field("saturate", &CastLikeAttrs::saturate), field("round_mode", &CastLikeAttrs::round_mode));
+  }
 };
 
 Status infer_cast(InferContext& ctx) {
   const auto& a = ctx.attrs<CastAttrs>();
-  if (a.to == DType::kString || ctx.dtype(0) == DType::kString) return error(Code::kUnsupported, "casts to and from strings are not supported");
+  if (a.to == DType::kString || ctx.dtype(0) == DType::kString)
+    return error(Code::kUnsupported, "casts to and from strings are not supported");
   TensorType t = ctx.type(0);
   t.dtype = a.to;
   ctx.set(0, std::move(t));
   return {};
 }
 Status infer_cast_like(InferContext& ctx) {
-  if (ctx.dtype(1) == DType::kString || ctx.dtype(0) == DType::kString) return error(Code::kUnsupported, "casts to and from strings are not supported");
+  if (ctx.dtype(1) == DType::kString || ctx.dtype(0) == DType::kString)
+    return error(Code::kUnsupported, "casts to and from strings are not supported");
   TensorType t = ctx.type(0);
   t.dtype = ctx.dtype(1);
   ctx.set(0, std::move(t));
@@ -114,8 +119,11 @@ Status cast_tensor(const Tensor& x, Tensor& y, bool saturate, const std::string&
       for (size_t i = 0; i < n; ++i) values[i] = static_cast<float>(d[i]);
     }
     if (is_storage_type(y.dtype())) {
-      const ScaleRounding rounding = round_mode == "down" ? ScaleRounding::kDown : round_mode == "nearest" ? ScaleRounding::kNearest : ScaleRounding::kUp;
-      for (size_t i = 0; i < n; ++i) store_packed(y.dtype(), y.mutable_raw(), i, encode_storage(y.dtype(), values[i], saturate, rounding));
+      const ScaleRounding rounding = round_mode == "down"      ? ScaleRounding::kDown
+                                     : round_mode == "nearest" ? ScaleRounding::kNearest
+                                                               : ScaleRounding::kUp;
+      for (size_t i = 0; i < n; ++i)
+        store_packed(y.dtype(), y.mutable_raw(), i, encode_storage(y.dtype(), values[i], saturate, rounding));
       return {};
     }
     return dispatch_any(y.dtype(), [&](auto tag) -> Status {
@@ -151,7 +159,8 @@ Status upgrade_cast(ImportedNode& node) {
   // Before opset 6, `to` was the type's name.
   auto it = node.attrs.find("to");
   if (it != node.attrs.end() && std::holds_alternative<std::string>(it->second)) {
-    return error(Code::kUnsupported, "Cast of opset {} names its type by a string", node.version).with_hint("convert the model to opset 7 or later");
+    return error(Code::kUnsupported, "Cast of opset {} names its type by a string", node.version)
+        .with_hint("convert the model to opset 7 or later");
   }
   return {};
 }
@@ -181,23 +190,30 @@ Status where(EvalContext& ctx) {
     const T* a = static_cast<const T*>(ctx.in(1).raw());
     const T* b = static_cast<const T*>(ctx.in(2).raw());
     T* out = static_cast<T*>(y.mutable_raw());
-    for_each_index(y.extents(), [&](int64_t i, const Extents& index) { out[i] = c[dot(sc, index)] ? a[dot(sa, index)] : b[dot(sb, index)]; });
+    for_each_index(y.extents(), [&](int64_t i, const Extents& index) {
+      out[i] = c[dot(sc, index)] ? a[dot(sa, index)] : b[dot(sb, index)];
+    });
     return {};
   });
 }
 Status where_gradient(GradContext& g) {
   GraphBuilder& b = g.builder();
   ir::Value* zero = b.scalar_like(g.grad_out(), 0);
-  auto sum_to = [&](ir::Value* v, size_t i) { return v->type == g.in(i)->type ? v : b.op("SumTo", {v, g.in(i)}, {}, kLowpDomain); };
+  auto sum_to = [&](ir::Value* v, size_t i) {
+    return v->type == g.in(i)->type ? v : b.op("SumTo", {v, g.in(i)}, {}, kLowpDomain);
+  };
   if (g.wants(1)) g.set_grad_in(1, sum_to(b.op("Where", {g.in(0), g.grad_out(), zero}), 1));
   if (g.wants(2)) g.set_grad_in(2, sum_to(b.op("Where", {g.in(0), zero, g.grad_out()}), 2));
   return {};
 }
 std::vector<Sample> where_samples() {
-  return {{{}, {{DType::kBool, {3, 5}, 0, 1}, {DType::kF32, {3, 5}}, {DType::kF32, {5}}}}, {{}, {{DType::kBool, {3, 1}, 0, 1}, {DType::kF32, {}}, {DType::kF32, {1, 5}}}}};
+  return {{{}, {{DType::kBool, {3, 5}, 0, 1}, {DType::kF32, {3, 5}}, {DType::kF32, {5}}}},
+          {{}, {{DType::kBool, {3, 1}, 0, 1}, {DType::kF32, {}}, {DType::kF32, {1, 5}}}}};
 }
 std::vector<Sample> cast_samples() {
-  return {{{{"to", int64_t{7}}}, {{DType::kF32, {3, 5}, -9, 9}}}, {{{"to", int64_t{1}}}, {{DType::kI64, {33}, -9, 9}}}, {{{"to", int64_t{16}}}, {{DType::kF32, {33}}}}};
+  return {{{{"to", int64_t{7}}}, {{DType::kF32, {3, 5}, -9, 9}}},
+          {{{"to", int64_t{1}}}, {{DType::kI64, {33}, -9, 9}}},
+          {{{"to", int64_t{16}}}, {{DType::kF32, {33}}}}};
 }
 
 }  // namespace

@@ -51,11 +51,14 @@ Status infer_reshape(InferContext& ctx) {
   int64_t known_out = 1;
   for (size_t i = 0; i < want.size(); ++i) {
     if (want[i] == -1) {
-      if (wildcard >= 0) return error(Code::kInvalidModel, "the shape {} has two dimensions of -1", ir::extents_to_string(want));
+      if (wildcard >= 0)
+        return error(Code::kInvalidModel, "the shape {} has two dimensions of -1", ir::extents_to_string(want));
       wildcard = static_cast<int>(i);
     } else if (want[i] == 0 && !allow_zero) {
       if (!ctx.has_rank(0)) continue;
-      if (i >= ctx.dims(0).size()) return error(Code::kShapeMismatch, "the shape copies dimension {} of {}, which has none", i, ctx.type(0).to_string());
+      if (i >= ctx.dims(0).size())
+        return error(Code::kShapeMismatch, "the shape copies dimension {} of {}, which has none", i,
+                     ctx.type(0).to_string());
       out[i] = ctx.dims(0)[i];
       left[i] = Dim(1);
       if (out[i].known() && out[i].value() == 0) known_out = 0;
@@ -63,7 +66,8 @@ Status infer_reshape(InferContext& ctx) {
       return error(Code::kInvalidModel, "the shape {} has a negative dimension", ir::extents_to_string(want));
     } else {
       out[i] = Dim(want[i]);
-      if (__builtin_mul_overflow(known_out, want[i], &known_out)) return error(Code::kShapeMismatch, "the shape {} is too large", ir::extents_to_string(want));
+      if (__builtin_mul_overflow(known_out, want[i], &known_out))
+        return error(Code::kShapeMismatch, "the shape {} is too large", ir::extents_to_string(want));
     }
   }
   if (ctx.has_rank(0)) {
@@ -76,9 +80,11 @@ Status infer_reshape(InferContext& ctx) {
         return error(Code::kShapeMismatch, "the shape {} is too large", ctx.type(0).to_string());
       }
     }
-    const bool zero_copied = std::any_of(out.begin(), out.end(), [](const Dim& d) { return d.known() && d.value() == 0; });
+    const bool zero_copied =
+        std::any_of(out.begin(), out.end(), [](const Dim& d) { return d.known() && d.value() == 0; });
     auto mismatch = [&] {
-      return error(Code::kShapeMismatch, "{} cannot be reshaped to {}", ctx.type(0).to_string(), ir::extents_to_string(want));
+      return error(Code::kShapeMismatch, "{} cannot be reshaped to {}", ctx.type(0).to_string(),
+                   ir::extents_to_string(want));
     };
     if (symbols.empty()) {
       if (wildcard >= 0) {
@@ -134,7 +140,8 @@ Status infer_flatten(InferContext& ctx) {
   const Dims& d = ctx.dims(0);
   int64_t axis = ctx.attrs<AxisAttrs>().axis;
   const auto rank = static_cast<int64_t>(d.size());
-  if (axis < -rank || axis > rank) return error(Code::kInvalidModel, "axis {} is outside a tensor of rank {}", axis, rank);
+  if (axis < -rank || axis > rank)
+    return error(Code::kInvalidModel, "axis {} is outside a tensor of rank {}", axis, rank);
   if (axis < 0) axis += rank;
   ctx.set(0, ctx.dtype(0), {product(d, 0, static_cast<size_t>(axis)), product(d, static_cast<size_t>(axis), d.size())});
   return {};
@@ -153,7 +160,9 @@ Status infer_squeeze(InferContext& ctx) {
     for (int64_t a : ctx.known(1)->to_int64s()) {
       LOWP_ASSIGN(int64_t axis, normalize_axis(a, static_cast<int64_t>(d.size())));
       const Dim& dim = d[static_cast<size_t>(axis)];
-      if (dim.known() && dim.value() != 1) return error(Code::kShapeMismatch, "dimension {} of {} is {}, only 1 can be squeezed", a, ctx.type(0).to_string(), dim.value());
+      if (dim.known() && dim.value() != 1)
+        return error(Code::kShapeMismatch, "dimension {} of {} is {}, only 1 can be squeezed", a,
+                     ctx.type(0).to_string(), dim.value());
       drop[static_cast<size_t>(axis)] = true;
     }
   } else {
@@ -203,7 +212,9 @@ struct ShapeAttrs {
   int64_t start = 0;
   std::optional<int64_t> end;
   bool operator==(const ShapeAttrs&) const = default;
-  static constexpr auto fields() { return std::tuple(field("start", &ShapeAttrs::start), field("end", &ShapeAttrs::end)); }
+  static constexpr auto fields() {
+    return std::tuple(field("start", &ShapeAttrs::start), field("end", &ShapeAttrs::end));
+  }
 };
 std::pair<int64_t, int64_t> shape_range(const ShapeAttrs& a, int64_t rank) {
   auto clamp = [&](int64_t v) { return std::clamp<int64_t>(v < 0 ? v + rank : v, 0, rank); };
@@ -229,7 +240,8 @@ Status infer_shape(InferContext& ctx) {
 }
 Status shape(EvalContext& ctx) {
   auto [start, end] = shape_range(ctx.attrs<ShapeAttrs>(), ctx.in(0).rank());
-  for (int64_t i = start; i < end; ++i) ctx.out(0).mutable_data<int64_t>()[i - start] = ctx.in(0).extent(static_cast<int>(i));
+  for (int64_t i = start; i < end; ++i)
+    ctx.out(0).mutable_data<int64_t>()[i - start] = ctx.in(0).extent(static_cast<int>(i));
   return {};
 }
 Status infer_size(InferContext& ctx) {
@@ -304,7 +316,8 @@ Status range(EvalContext& ctx) {
     using C = compute_t<T>;
     const C start = static_cast<C>(ctx.in(0).data<T>()[0]);
     const C delta = static_cast<C>(ctx.in(2).data<T>()[0]);
-    for (int64_t i = 0; i < n; ++i) ctx.out(0).mutable_data<T>()[i] = static_cast<T>(static_cast<C>(start + static_cast<C>(i) * delta));
+    for (int64_t i = 0; i < n; ++i)
+      ctx.out(0).mutable_data<T>()[i] = static_cast<T>(static_cast<C>(start + static_cast<C>(i) * delta));
     return {};
   });
 }
@@ -318,7 +331,8 @@ struct ValueAttrs {
 };
 Status infer_constant_of_shape(InferContext& ctx) {
   const auto& value = ctx.attrs<ValueAttrs>().value;
-  if (value && value->size() != 1) return error(Code::kInvalidModel, "the value has {} elements, one is wanted", value->size());
+  if (value && value->size() != 1)
+    return error(Code::kInvalidModel, "the value has {} elements, one is wanted", value->size());
   const DType dtype = value ? value->dtype() : DType::kF32;
   if (ctx.known(0) == nullptr) {
     if (ctx.has_rank(0) && ctx.dims(0).size() == 1 && ctx.dims(0)[0].known() && ctx.dims(0)[0].value() <= 64) {
@@ -362,7 +376,8 @@ struct ConstantAttrs {
   std::optional<std::vector<int64_t>> value_ints;
   bool operator==(const ConstantAttrs&) const = default;
   static constexpr auto fields() {
-    return std::tuple(field("value", &ConstantAttrs::value), field("value_float", &ConstantAttrs::value_float), field("value_floats", &ConstantAttrs::value_floats),
+    return std::tuple(field("value", &ConstantAttrs::value), field("value_float", &ConstantAttrs::value_float),
+                      field("value_floats", &ConstantAttrs::value_floats),
                       field("value_int", &ConstantAttrs::value_int), field("value_ints", &ConstantAttrs::value_ints));
   }
 };
@@ -380,7 +395,8 @@ Status infer_constant(InferContext& ctx) {
   } else if (a.value_ints) {
     t = Tensor::from<int64_t>({static_cast<int64_t>(a.value_ints->size())}, std::span<const int64_t>(*a.value_ints));
   } else {
-    return error(Code::kUnsupported, "a Constant without a tensor, float or integer value (strings and sparse tensors are not supported)");
+    return error(Code::kUnsupported,
+                 "a Constant without a tensor, float or integer value (strings and sparse tensors are not supported)");
   }
   ctx.set(0, t.type());
   ctx.set_known(0, std::move(t));
@@ -408,7 +424,8 @@ SampleInput shape_operand(Extents values) {
 
 std::vector<OpDef> shape() {
   std::vector<OpDef> defs;
-  auto add = [&](const char* name, int min_in, int max_in, Status (*infer)(InferContext&), Status (*reference)(EvalContext&)) -> OpDef& {
+  auto add = [&](const char* name, int min_in, int max_in, Status (*infer)(InferContext&),
+                 Status (*reference)(EvalContext&)) -> OpDef& {
     OpDef def;
     def.name = name;
     def.min_inputs = min_in;
@@ -430,12 +447,18 @@ std::vector<OpDef> shape() {
     def.attrs = ir::AttrCodec::of<ReshapeAttrs>();
     def.upgrade = upgrade_reshape;
     def.min_inputs = 2;
-    def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 4, 5}}, shape_operand({0, -1})}}, {{}, {{DType::kF32, {3, 4}}, shape_operand({2, 6})}}}; };
+    def.samples = [] {
+      return std::vector<Sample>{{{}, {{DType::kF32, {3, 4, 5}}, shape_operand({0, -1})}},
+                                 {{}, {{DType::kF32, {3, 4}}, shape_operand({2, 6})}}};
+    };
   }
   {
     OpDef& def = add_view("Flatten", 1, 1, infer_flatten);
     def.attrs = ir::AttrCodec::of<AxisAttrs>();
-    def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 4, 5}}}}, {{{"axis", int64_t{2}}}, {{DType::kF32, {3, 4, 5}}}}}; };
+    def.samples = [] {
+      return std::vector<Sample>{{{}, {{DType::kF32, {3, 4, 5}}}},
+                                 {{{"axis", int64_t{2}}}, {{DType::kF32, {3, 4, 5}}}}};
+    };
   }
   {
     OpDef& def = add_view("Squeeze", 1, 2, infer_squeeze);

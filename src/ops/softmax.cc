@@ -12,7 +12,11 @@ struct SoftmaxAttrs {
 
 Status infer(InferContext& ctx) {
   LOWP_TRY(want_float(ctx, 0));
-  if (ctx.has_rank(0)) LOWP_TRY([&]() -> Status { auto a = normalize_axis(ctx.attrs<SoftmaxAttrs>().axis, static_cast<int64_t>(ctx.dims(0).size())); return a ? Status() : a.error(); }());
+  if (ctx.has_rank(0))
+    LOWP_TRY([&]() -> Status {
+      auto a = normalize_axis(ctx.attrs<SoftmaxAttrs>().axis, static_cast<int64_t>(ctx.dims(0).size()));
+      return a ? Status() : a.error();
+    }());
   return infer_same_as_input(ctx);
 }
 
@@ -69,7 +73,8 @@ Status upgrade(ImportedNode& node) {
   const ir::Value* x = node.inputs.empty() ? nullptr : node.inputs[0];
   if (x != nullptr && x->type.has_rank() && axis >= 0 && axis == x->type.rank() - 1) axis = -1;
   if (axis != -1) {
-    return error(Code::kUnsupported, "softmax of opset {} flattened at axis {}, which is not the last", node.version, axis)
+    return error(Code::kUnsupported, "softmax of opset {} flattened at axis {}, which is not the last", node.version,
+                 axis)
         .with_hint("convert the model to opset 13 or later");
   }
   node.attrs["axis"] = int64_t{-1};
@@ -77,7 +82,9 @@ Status upgrade(ImportedNode& node) {
 }
 
 std::vector<Sample> samples() {
-  return {{{}, {{DType::kF32, {5, 37}, -8, 8}}}, {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 9, 5}, -8, 8}}}, {{}, {{DType::kF32, {2, 3, 128}, -80, 80}}}};
+  return {{{}, {{DType::kF32, {5, 37}, -8, 8}}},
+          {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 9, 5}, -8, 8}}},
+          {{}, {{DType::kF32, {2, 3, 128}, -80, 80}}}};
 }
 
 }  // namespace

@@ -42,7 +42,9 @@ Status map_numeric(EvalContext& ctx, F fn) {
 std::vector<Sample> float_samples() {
   return {{{}, {{DType::kF32, {3, 5, 7}}}}, {{}, {{DType::kF32, {1031}, -30.0, 30.0}}}, {{}, {{DType::kF32, {}}}}};
 }
-std::vector<Sample> positive_samples() { return {{{}, {{DType::kF32, {3, 5, 7}, 0.1, 4.0}}}, {{}, {{DType::kF32, {257}, 0.01, 100.0}}}}; }
+std::vector<Sample> positive_samples() {
+  return {{{}, {{DType::kF32, {3, 5, 7}, 0.1, 4.0}}}, {{}, {{DType::kF32, {257}, 0.01, 100.0}}}};
+}
 
 struct LeakyReluAttrs {
   float alpha = 0.01F;
@@ -63,19 +65,25 @@ struct SeluAttrs {
   float alpha = 1.67326319217681884765625F;
   float gamma = 1.05070102214813232421875F;
   bool operator==(const SeluAttrs&) const = default;
-  static constexpr auto fields() { return std::tuple(field("alpha", &SeluAttrs::alpha), field("gamma", &SeluAttrs::gamma)); }
+  static constexpr auto fields() {
+    return std::tuple(field("alpha", &SeluAttrs::alpha), field("gamma", &SeluAttrs::gamma));
+  }
 };
 struct HardSigmoidAttrs {
   float alpha = 0.2F;
   float beta = 0.5F;
   bool operator==(const HardSigmoidAttrs&) const = default;
-  static constexpr auto fields() { return std::tuple(field("alpha", &HardSigmoidAttrs::alpha), field("beta", &HardSigmoidAttrs::beta)); }
+  static constexpr auto fields() {
+    return std::tuple(field("alpha", &HardSigmoidAttrs::alpha), field("beta", &HardSigmoidAttrs::beta));
+  }
 };
 struct ShrinkAttrs {
   float bias = 0.0F;
   float lambd = 0.5F;
   bool operator==(const ShrinkAttrs&) const = default;
-  static constexpr auto fields() { return std::tuple(field("bias", &ShrinkAttrs::bias), field("lambd", &ShrinkAttrs::lambd)); }
+  static constexpr auto fields() {
+    return std::tuple(field("bias", &ShrinkAttrs::bias), field("lambd", &ShrinkAttrs::lambd));
+  }
 };
 struct GeluAttrs {
   std::string approximate = "none";
@@ -92,13 +100,14 @@ struct IsInfAttrs {
   bool detect_positive = true;
   bool operator==(const IsInfAttrs&) const = default;
   static constexpr auto fields() {
-    return std::tuple(field("detect_negative", &IsInfAttrs::detect_negative), field("detect_positive", &IsInfAttrs::detect_positive));
+    return std::tuple(field("detect_negative", &IsInfAttrs::detect_negative),
+                      field("detect_positive", &IsInfAttrs::detect_positive));
   }
 };
 
 // A float op without attributes.
-OpDef simple(const char* name, Status (*reference)(EvalContext&), Status (*gradient)(GradContext&) = nullptr, int since = 1,
-             std::vector<Sample> (*samples)() = float_samples) {
+OpDef simple(const char* name, Status (*reference)(EvalContext&), Status (*gradient)(GradContext&) = nullptr,
+             int since = 1, std::vector<Sample> (*samples)() = float_samples) {
   OpDef def;
   def.name = name;
   def.infer = infer_float;
@@ -230,13 +239,16 @@ Status gelu(EvalContext& ctx) {
   });
 }
 Status gelu_gradient(GradContext& g) {
-  if (g.attrs<GeluAttrs>().approximate != "none") return error(Code::kUnsupported, "the gradient of Gelu's tanh approximation is not available");
+  if (g.attrs<GeluAttrs>().approximate != "none")
+    return error(Code::kUnsupported, "the gradient of Gelu's tanh approximation is not available");
   // Phi(x) + x * phi(x)
   GraphBuilder& b = g.builder();
   ir::Value* x = g.in(0);
   auto c = [&](double v) { return b.scalar_like(x, v); };
-  ir::Value* cdf = b.op("Mul", {c(0.5), b.op("Add", {c(1), b.op("Erf", {b.op("Mul", {x, c(1 / std::numbers::sqrt2)})})})});
-  ir::Value* pdf = b.op("Mul", {c(1 / std::sqrt(2 * std::numbers::pi)), b.op("Exp", {b.op("Mul", {c(-0.5), b.op("Mul", {x, x})})})});
+  ir::Value* cdf =
+      b.op("Mul", {c(0.5), b.op("Add", {c(1), b.op("Erf", {b.op("Mul", {x, c(1 / std::numbers::sqrt2)})})})});
+  ir::Value* pdf =
+      b.op("Mul", {c(1 / std::sqrt(2 * std::numbers::pi)), b.op("Exp", {b.op("Mul", {c(-0.5), b.op("Mul", {x, x})})})});
   g.set_grad_in(0, b.op("Mul", {g.grad_out(), b.op("Add", {cdf, b.op("Mul", {x, pdf})})}));
   return {};
 }
@@ -278,7 +290,8 @@ Status is_nan(EvalContext& ctx) {
 }
 Status is_inf(EvalContext& ctx) {
   const auto& a = ctx.attrs<IsInfAttrs>();
-  return predicate(ctx, [&](auto x) { return std::isinf(x) && ((x > 0 && a.detect_positive) || (x < 0 && a.detect_negative)); });
+  return predicate(
+      ctx, [&](auto x) { return std::isinf(x) && ((x > 0 && a.detect_positive) || (x < 0 && a.detect_negative)); });
 }
 Status bitwise_not(EvalContext& ctx) {
   return dispatch_integer(ctx.in(0).dtype(), [&](auto tag) -> Status {
@@ -326,8 +339,11 @@ std::vector<OpDef> unary() {
       simple("Round", LOWP_MAP_FLOAT(std::nearbyint(x)), nullptr, 11),
       simple("Softplus", LOWP_MAP_FLOAT(std::max(x, decltype(x)(0)) + std::log1p(std::exp(-std::abs(x))))),
       simple("Softsign", LOWP_MAP_FLOAT(x / (1 + std::abs(x)))),
-      simple("Mish", LOWP_MAP_FLOAT(x * std::tanh(std::max(x, decltype(x)(0)) + std::log1p(std::exp(-std::abs(x))))), nullptr, 18),
-      simple("HardSwish", LOWP_MAP_FLOAT(x * std::max(decltype(x)(0), std::min(decltype(x)(1), x / 6 + decltype(x)(0.5)))), nullptr, 14),
+      simple("Mish", LOWP_MAP_FLOAT(x * std::tanh(std::max(x, decltype(x)(0)) + std::log1p(std::exp(-std::abs(x))))),
+             nullptr, 18),
+      simple("HardSwish",
+             LOWP_MAP_FLOAT(x * std::max(decltype(x)(0), std::min(decltype(x)(1), x / 6 + decltype(x)(0.5)))), nullptr,
+             14),
       simple("Sin", LOWP_MAP_FLOAT(std::sin(x)), nullptr, 7),
       simple("Cos", LOWP_MAP_FLOAT(std::cos(x)), nullptr, 7),
       simple("Tan", LOWP_MAP_FLOAT(std::tan(x)), nullptr, 7),
@@ -348,13 +364,21 @@ std::vector<OpDef> unary() {
       with_attrs<GeluAttrs>(simple("Gelu", gelu, gelu_gradient, 20)),
       with_attrs<SwishAttrs>(simple("Swish", swish, nullptr, 24)),
       with_attrs<ShrinkAttrs>(numeric(simple("Shrink", shrink, nullptr, 9))),
-      numeric(simple("Neg", [](EvalContext& ctx) { return map_numeric(ctx, [](auto x) { return -x; }); }, neg_gradient)),
-      numeric(simple("Abs", [](EvalContext& ctx) { return map_numeric(ctx, [](auto x) { return x < 0 ? -x : x; }); }, abs_gradient)),
-      numeric(simple("Sign", [](EvalContext& ctx) { return map_numeric(ctx, [](auto x) { return x > 0 ? 1 : x < 0 ? -1 : 0; }); }, nullptr, 9)),
+      numeric(simple(
+          "Neg", [](EvalContext& ctx) { return map_numeric(ctx, [](auto x) { return -x; }); }, neg_gradient)),
+      numeric(simple(
+          "Abs", [](EvalContext& ctx) { return map_numeric(ctx, [](auto x) { return x < 0 ? -x : x; }); },
+          abs_gradient)),
+      numeric(simple(
+          "Sign", [](EvalContext& ctx) { return map_numeric(ctx, [](auto x) { return x > 0   ? 1
+                                                                                     : x < 0 ? -1
+                                                                                             : 0; }); },
+          nullptr, 9)),
   };
   for (OpDef& def : defs) def.upgrade = drop_consumed_inputs;
 
-  auto boolean = [&](const char* name, Status (*infer_fn)(InferContext&), Status (*reference)(EvalContext&), int since) {
+  auto boolean = [&](const char* name, Status (*infer_fn)(InferContext&), Status (*reference)(EvalContext&),
+                     int since) {
     OpDef def = simple(name, reference, nullptr, since, nullptr);
     def.infer = infer_fn;
     defs.push_back(std::move(def));

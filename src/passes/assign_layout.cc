@@ -1,5 +1,5 @@
-// Chooses the layout of every value: channels-last around convolutions and pools, carried through element-wise ops, plain
-// elsewhere. lowp.Reorder nodes stand only where the two meet; one serves all readers.
+// Chooses the layout of every value: channels-last around convolutions and pools, carried through element-wise ops,
+// plain elsewhere. lowp.Reorder nodes stand only where the two meet; one serves all readers.
 #include <map>
 
 #include "kernels/layout/layout.h"
@@ -23,7 +23,8 @@ class LayoutAssigner {
       switch (rule(node)) {
         case LayoutRule::kChannelsLast:
           want(node, 0, Layout::kChannelsLast);
-          if (node->op->domain == kLowpDomain && node->input(ops::kPackedResidual) != nullptr) want(node, ops::kPackedResidual, Layout::kChannelsLast);
+          if (node->op->domain == kLowpDomain && node->input(ops::kPackedResidual) != nullptr)
+            want(node, ops::kPackedResidual, Layout::kChannelsLast);
           node->outputs[0]->layout = Layout::kChannelsLast;
           break;
         case LayoutRule::kAny: follow(node); break;
@@ -43,20 +44,23 @@ class LayoutAssigner {
   static LayoutRule rule(const ir::Node* node) {
     if (node->op->layout != LayoutRule::kChannelsLast) return node->op->layout;
     // Pools with an index output count positions in plain order.
-    if (node->outputs.size() > 1 || !can_be_channels_last(node->inputs[0]) || !can_be_channels_last(node->outputs[0])) return LayoutRule::kPlain;
+    if (node->outputs.size() > 1 || !can_be_channels_last(node->inputs[0]) || !can_be_channels_last(node->outputs[0]))
+      return LayoutRule::kPlain;
     return LayoutRule::kChannelsLast;
   }
 
   ir::Value* in_layout(ir::Value* v, Layout layout, ir::Node* before) {
     if (v->layout == layout) return v;
     // A value that came from a Reorder has its source at hand.
-    if (const ir::Node* r = producer(v, "Reorder", kLowpDomain); r != nullptr && r->inputs[0]->layout == layout) return r->inputs[0];
+    if (const ir::Node* r = producer(v, "Reorder", kLowpDomain); r != nullptr && r->inputs[0]->layout == layout)
+      return r->inputs[0];
     auto& cached = converted_[v];
     if (cached == nullptr) {
       if (v->is_constant()) {
         cached = graph_.add_constant(v->name + ":" + std::string(ir::layout_name(layout)), converted(v->constant));
       } else {
-        ir::Node* node = graph_.add_node(&op("Reorder", kLowpDomain), Attrs::make(ir::NoAttrs{}), {v}, 1, v->name + ":reorder", before);
+        ir::Node* node = graph_.add_node(&op("Reorder", kLowpDomain), Attrs::make(ir::NoAttrs{}), {v}, 1,
+                                         v->name + ":reorder", before);
         cached = node->outputs[0];
         ++reorders_;
       }
@@ -93,9 +97,13 @@ class LayoutAssigner {
       if (v == nullptr) continue;
       last = last || v->layout == Layout::kChannelsLast;
       const bool is_scalar_operand = v->type.concrete() && ir::checked_element_count(v->type.extents()) == 1;
-      if (!is_scalar_operand && v->type.rank() != rank && !(v->is_constant() && v->type.rank() < rank && is_op_elementwise(node))) possible = false;
+      if (!is_scalar_operand && v->type.rank() != rank &&
+          !(v->is_constant() && v->type.rank() < rank && is_op_elementwise(node)))
+        possible = false;
       // A vector of scales along an axis names the axis in plain order.
-      if ((is_op(node, "QuantizeLinear") || is_op(node, "DequantizeLinear")) && v != node->inputs[0] && !is_scalar_operand) possible = false;
+      if ((is_op(node, "QuantizeLinear") || is_op(node, "DequantizeLinear")) && v != node->inputs[0] &&
+          !is_scalar_operand)
+        possible = false;
     }
     if (!last || !possible) {
       for (size_t i = 0; i < node->inputs.size(); ++i) want(node, i, Layout::kPlain);
@@ -103,7 +111,9 @@ class LayoutAssigner {
     }
     for (size_t i = 0; i < node->inputs.size(); ++i) {
       ir::Value* v = node->input(i);
-      if (v == nullptr || (v->type.concrete() && ir::checked_element_count(v->type.extents()) == 1 && v->type.rank() < rank)) continue;
+      if (v == nullptr ||
+          (v->type.concrete() && ir::checked_element_count(v->type.extents()) == 1 && v->type.rank() < rank))
+        continue;
       if (v->type.rank() < rank) {
         Extents e(static_cast<size_t>(rank - v->type.rank()), 1);
         e.insert(e.end(), v->constant.extents().begin(), v->constant.extents().end());
@@ -115,7 +125,9 @@ class LayoutAssigner {
     node->outputs[0]->layout = Layout::kChannelsLast;
   }
 
-  static bool is_op_elementwise(const ir::Node* node) { return node->op->layout == LayoutRule::kAny && !is_op(node, "PRelu"); }
+  static bool is_op_elementwise(const ir::Node* node) {
+    return node->op->layout == LayoutRule::kAny && !is_op(node, "PRelu");
+  }
 
   ir::Graph& graph_;
   std::map<ir::Value*, ir::Value*> converted_;

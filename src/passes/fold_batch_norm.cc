@@ -46,11 +46,14 @@ void fold_into_conv(ir::Graph& graph, ir::Node* conv, const Affine& a) {
   const Tensor& w = conv->inputs[1]->constant;
   Tensor scaled = w.clone();
   const int64_t per_channel = w.size() / w.extent(0);
-  for (int64_t i = 0; i < w.size(); ++i) scaled.mutable_data<float>()[i] = static_cast<float>(static_cast<double>(w.data<float>()[i]) * a.scale[static_cast<size_t>(i / per_channel)]);
+  for (int64_t i = 0; i < w.size(); ++i)
+    scaled.mutable_data<float>()[i] =
+        static_cast<float>(static_cast<double>(w.data<float>()[i]) * a.scale[static_cast<size_t>(i / per_channel)]);
   Tensor bias = Tensor::zeros(DType::kF32, {w.extent(0)});
   for (int64_t c = 0; c < w.extent(0); ++c) {
     const double b = conv->input(2) == nullptr ? 0 : static_cast<double>(conv->inputs[2]->constant.data<float>()[c]);
-    bias.mutable_data<float>()[c] = static_cast<float>(b * a.scale[static_cast<size_t>(c)] + a.shift[static_cast<size_t>(c)]);
+    bias.mutable_data<float>()[c] =
+        static_cast<float>(b * a.scale[static_cast<size_t>(c)] + a.shift[static_cast<size_t>(c)]);
   }
   graph.set_input(conv, 1, graph.add_constant(conv->inputs[1]->name + ":folded", std::move(scaled)));
   graph.set_input(conv, 2, graph.add_constant(conv->name + ":bias", std::move(bias)));
@@ -61,7 +64,8 @@ void fold_into_conv(ir::Graph& graph, ir::Node* conv, const Affine& a) {
 Result<int> fold_batch_norm(ir::Graph& graph, const PassOptions&) {
   int changed = 0;
   for (ir::Node* conv : graph.node_list()) {
-    if (!is_op(conv, "Conv") || !conv->inputs[1]->is_constant() || conv->inputs[1]->constant.dtype() != DType::kF32) continue;
+    if (!is_op(conv, "Conv") || !conv->inputs[1]->is_constant() || conv->inputs[1]->constant.dtype() != DType::kF32)
+      continue;
     if (conv->input(2) != nullptr && !conv->inputs[2]->is_constant()) continue;
     while (ir::Node* next = only_user(graph, conv->outputs[0])) {
       if (!conv->outputs[0]->type.has_rank()) break;
@@ -75,7 +79,9 @@ Result<int> fold_batch_norm(ir::Graph& graph, const PassOptions&) {
     }
   }
   for (ir::Node* node : graph.node_list()) {
-    if (!is_op(node, "BatchNormalization") || node->inputs[0]->type.dtype != DType::kF32 || !node->inputs[0]->type.has_rank()) continue;
+    if (!is_op(node, "BatchNormalization") || node->inputs[0]->type.dtype != DType::kF32 ||
+        !node->inputs[0]->type.has_rank())
+      continue;
     if (!node->inputs[1]->is_constant()) continue;
     const int64_t channels = node->inputs[1]->constant.size();
     auto affine = affine_of(node, node->inputs[0], channels);

@@ -14,7 +14,9 @@ constexpr size_t kMaxFoldedBytes = size_t{16} << 20;
 Result<int> fold_constants(ir::Graph& graph, const PassOptions&) {
   int changed = 0;
   for (ir::Node* node : graph.node_list()) {
-    if (!node->op->pure || is_op(node, "DequantizeLinear") || is_op(node, "QuantizeLinear") || node->op->domain == kLowpDomain) continue;
+    if (!node->op->pure || is_op(node, "DequantizeLinear") || is_op(node, "QuantizeLinear") ||
+        node->op->domain == kLowpDomain)
+      continue;
     std::vector<const Tensor*> inputs;
     std::vector<const TensorType*> types;
     size_t input_bytes = 0;
@@ -42,19 +44,22 @@ Result<int> fold_constants(ir::Graph& graph, const PassOptions&) {
         skip = shape_only;
         continue;
       }
-      output_bytes += dtype_bytes(inferred.types[i].dtype, static_cast<size_t>(ir::element_count(inferred.types[i].extents())));
+      output_bytes +=
+          dtype_bytes(inferred.types[i].dtype, static_cast<size_t>(ir::element_count(inferred.types[i].extents())));
     }
     if (skip || (output_bytes > kMaxFoldedBytes && output_bytes > input_bytes)) continue;
     if (constant) {
       bool complete = true;
-      for (size_t i = 0; i < outputs.size(); ++i) complete = complete && (node->outputs[i] == nullptr || outputs[i].valid());
+      for (size_t i = 0; i < outputs.size(); ++i)
+        complete = complete && (node->outputs[i] == nullptr || outputs[i].valid());
       if (!complete) {
         LOWP_ASSIGN(outputs, evaluate_node(*node, inputs, inferred.types));
       }
     }
     for (size_t i = 0; i < node->outputs.size(); ++i) {
       if (node->outputs[i] == nullptr || !outputs[i].valid()) continue;
-      graph.replace_uses(node->outputs[i], graph.add_constant(node->outputs[i]->name + ":folded", std::move(outputs[i])));
+      graph.replace_uses(node->outputs[i],
+                         graph.add_constant(node->outputs[i]->name + ":folded", std::move(outputs[i])));
     }
     ++changed;
   }

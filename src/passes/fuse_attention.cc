@@ -20,10 +20,12 @@ std::optional<Heads> split_heads(const ir::Value* v, const std::vector<int64_t>&
   const ir::Node* transpose = producer(v, "Transpose");
   if (transpose == nullptr || transpose->attrs.get<ops::TransposeAttrs>().perm != perm) return std::nullopt;
   const ir::Node* reshape = producer(transpose->inputs[0], "Reshape");
-  if (reshape == nullptr || reshape->inputs[0]->type.rank() != 3 || transpose->inputs[0]->type.rank() != 4) return std::nullopt;
+  if (reshape == nullptr || reshape->inputs[0]->type.rank() != 3 || transpose->inputs[0]->type.rank() != 4)
+    return std::nullopt;
   const ir::Dims& d = *transpose->inputs[0]->type.dims;
   const ir::Dims& whole = *reshape->inputs[0]->type.dims;
-  if (!d[2].known() || !d[3].known() || !whole[2].known() || whole[2].value() != d[2].value() * d[3].value()) return std::nullopt;
+  if (!d[2].known() || !d[3].known() || !whole[2].known() || whole[2].value() != d[2].value() * d[3].value())
+    return std::nullopt;
   return Heads{reshape->inputs[0], d[2].value(), d[3].value()};
 }
 
@@ -37,7 +39,9 @@ std::optional<Scores> match_scores(ir::Value* v) {
   Scores s;
   if (ir::Node* add = producer(v, "Add")) {
     // The mask is what is not a product.
-    auto is_product = [](const ir::Value* x) { return producer(x, "Div") != nullptr || producer(x, "Mul") != nullptr || producer(x, "MatMul") != nullptr; };
+    auto is_product = [](const ir::Value* x) {
+      return producer(x, "Div") != nullptr || producer(x, "Mul") != nullptr || producer(x, "MatMul") != nullptr;
+    };
     auto scored = [&](const ir::Value* x) {
       const ir::Node* p = x->producer;
       if (p == nullptr || !is_product(x)) return false;
@@ -78,7 +82,9 @@ bool mask_fits(const ir::Value* mask, const Heads& k) {
 Result<int> fuse_attention(ir::Graph& graph, const PassOptions&) {
   int changed = 0;
   for (ir::Node* softmax : graph.node_list()) {
-    if (!is_op(softmax, "Softmax") || softmax->inputs[0]->type.rank() != 4 || softmax->inputs[0]->type.dtype != DType::kF32) continue;
+    if (!is_op(softmax, "Softmax") || softmax->inputs[0]->type.rank() != 4 ||
+        softmax->inputs[0]->type.dtype != DType::kF32)
+      continue;
     const AttrMap attrs = softmax->op->attrs.write(softmax->attrs);
     const int64_t axis = std::get<int64_t>(attrs.at("axis"));
     if (axis != -1 && axis != 3) continue;
@@ -91,12 +97,16 @@ Result<int> fuse_attention(ir::Graph& graph, const PassOptions&) {
     if (!k) {
       // 0 2 1 3, then the last two swapped.
       const ir::Node* swap = producer(scores->product->inputs[1], "Transpose");
-      if (swap != nullptr && swap->attrs.get<ops::TransposeAttrs>().perm == std::vector<int64_t>{0, 1, 3, 2}) k = split_heads(swap->inputs[0], {0, 2, 1, 3});
+      if (swap != nullptr && swap->attrs.get<ops::TransposeAttrs>().perm == std::vector<int64_t>{0, 1, 3, 2})
+        k = split_heads(swap->inputs[0], {0, 2, 1, 3});
     }
     auto v = split_heads(mix->inputs[1], {0, 2, 1, 3});
     ir::Node* merge = only_user(graph, mix->outputs[0]);
-    if (!q || !k || !v || q->heads != k->heads || q->heads != v->heads || q->size != k->size || !mask_fits(scores->mask, *k)) continue;
-    if (!is_op(merge, "Transpose") || merge->attrs.get<ops::TransposeAttrs>().perm != std::vector<int64_t>{0, 2, 1, 3}) continue;
+    if (!q || !k || !v || q->heads != k->heads || q->heads != v->heads || q->size != k->size ||
+        !mask_fits(scores->mask, *k))
+      continue;
+    if (!is_op(merge, "Transpose") || merge->attrs.get<ops::TransposeAttrs>().perm != std::vector<int64_t>{0, 2, 1, 3})
+      continue;
     ir::Node* reshape = only_user(graph, merge->outputs[0]);
     if (!is_op(reshape, "Reshape") || reshape->outputs[0]->type.rank() != 3) continue;
     const ir::Dim& width = (*reshape->outputs[0]->type.dims)[2];
@@ -104,7 +114,8 @@ Result<int> fuse_attention(ir::Graph& graph, const PassOptions&) {
     GraphBuilder b(graph, reshape);
     std::vector<ir::Value*> inputs = {q->projection, k->projection, v->projection};
     if (scores->mask != nullptr) inputs.push_back(scores->mask);
-    ir::Value* y = b.op("Attention", inputs, {{"heads", q->heads}, {"scale", static_cast<float>(scores->scale)}}, kLowpDomain, softmax->name + ":attention");
+    ir::Value* y = b.op("Attention", inputs, {{"heads", q->heads}, {"scale", static_cast<float>(scores->scale)}},
+                        kLowpDomain, softmax->name + ":attention");
     graph.replace_uses(reshape->outputs[0], y);
     ++changed;
   }

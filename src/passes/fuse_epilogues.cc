@@ -7,11 +7,12 @@
 namespace lowp::passes {
 namespace {
 
-using ops::EpilogueAttrs;
-
 // Activations of one operand, by ONNX's names.
 constexpr std::pair<std::string_view, std::string_view> kActivations[] = {
-    {"Relu", "relu"}, {"Sigmoid", "sigmoid"}, {"Tanh", "tanh"}, {"HardSwish", "hard_swish"},
+    {"Relu", "relu"},
+    {"Sigmoid", "sigmoid"},
+    {"Tanh", "tanh"},
+    {"HardSwish", "hard_swish"},
 };
 
 template <typename A>
@@ -23,7 +24,8 @@ class Fuser {
   int run() {
     int changed = 0;
     while (ir::Node* next = only_user(graph_, node_->outputs[0])) {
-      if (attrs_.out_dtype != DType::kF32 || !(bias(next) || residual(next) || activation(next) || requantize(next))) break;
+      if (attrs_.out_dtype != DType::kF32 || !(bias(next) || residual(next) || activation(next) || requantize(next)))
+        break;
       ir::Value* old = next->outputs[0];
       node_->outputs[0]->type = old->type;
       graph_.replace_uses(old, node_->outputs[0]);
@@ -38,7 +40,8 @@ class Fuser {
   bool int8() const { return node_->inputs[ops::kPackedWeights]->type.dtype == DType::kI8; }
 
   bool bias(const ir::Node* next) {
-    if (!is_op(next, "Add") || node_->input(ops::kPackedResidual) != nullptr || !attrs_.activation.empty()) return false;
+    if (!is_op(next, "Add") || node_->input(ops::kPackedResidual) != nullptr || !attrs_.activation.empty())
+      return false;
     const ir::Value* operand = other(next, node_->outputs[0]);
     if (next->outputs[0]->type.rank() != node_->outputs[0]->type.rank()) return false;
     auto values = channel_values(operand, channels_, axis_, true);
@@ -56,7 +59,9 @@ class Fuser {
     Tensor sum = old != nullptr ? old->constant.clone() : Tensor::zeros(DType::kI32, {channels_});
     const float* scale = node_->inputs[ops::kPackedScale]->constant.data<float>();
     for (int64_t i = 0; i < channels_; ++i) {
-      const double b = std::nearbyint(static_cast<double>((*values)[static_cast<size_t>(i)]) / static_cast<double>(scale[i])) + sum.data<int32_t>()[i];
+      const double b =
+          std::nearbyint(static_cast<double>((*values)[static_cast<size_t>(i)]) / static_cast<double>(scale[i])) +
+          sum.data<int32_t>()[i];
       if (!(std::abs(b) < static_cast<double>(1 << 30))) return false;  // would not fit beside the largest sum
       sum.mutable_data<int32_t>()[i] = static_cast<int32_t>(b);
     }
@@ -65,11 +70,14 @@ class Fuser {
   }
 
   bool residual(const ir::Node* next) {
-    if (!is_op(next, "Add") || node_->input(ops::kPackedResidual) != nullptr || !attrs_.activation.empty()) return false;
+    if (!is_op(next, "Add") || node_->input(ops::kPackedResidual) != nullptr || !attrs_.activation.empty())
+      return false;
     if (next->inputs[0] == next->inputs[1]) return false;
     ir::Value* operand = other(next, node_->outputs[0]);
     const TensorType& own = node_->outputs[0]->type;
-    if (operand->is_constant() || operand->type.dtype != DType::kF32 || !same_shape(operand->type, own) || !same_shape(next->outputs[0]->type, own)) return false;
+    if (operand->is_constant() || operand->type.dtype != DType::kF32 || !same_shape(operand->type, own) ||
+        !same_shape(next->outputs[0]->type, own))
+      return false;
     const ir::Node* dq = producer(operand, "DequantizeLinear");
     auto q = dq == nullptr ? std::nullopt : tensor_quantization(dq);
     if (q && int8()) {
@@ -81,7 +89,8 @@ class Fuser {
     return true;
   }
 
-  // Extents that are not known count as equal where both are unknown: Add of projections of one sequence. Binding checks.
+  // Extents that are not known count as equal where both are unknown: Add of projections of one sequence. Binding
+  // checks.
   static bool same_shape(const TensorType& a, const TensorType& b) {
     if (a.rank() < 0 || a.rank() != b.rank()) return false;
     for (size_t i = 0; i < a.dims->size(); ++i) {
@@ -169,15 +178,19 @@ Result<int> fuse_epilogues(ir::Graph& graph, const PassOptions&) {
   // Consumers first erase producers' followers only, never a packed op, so the list stays valid for packed ops.
   std::vector<ir::Node*> packed;
   for (ir::Node* node : graph.node_list()) {
-    if (node->op->domain == kLowpDomain && (node->op->name == "Linear" || node->op->name == "Conv")) packed.push_back(node);
+    if (node->op->domain == kLowpDomain && (node->op->name == "Linear" || node->op->name == "Conv"))
+      packed.push_back(node);
   }
-  // From the back: of two branches that meet in an Add, the longer one, whose last layer comes later, takes the residual.
+  // From the back: of two branches that meet in an Add, the longer one, whose last layer comes later, takes the
+  // residual.
   for (auto it = packed.rbegin(); it != packed.rend(); ++it) {
     ir::Node* node = *it;
     if (node->op->name == "Linear") {
       changed += Fuser<ops::LinearAttrs>(graph, node, node->attrs.get<ops::LinearAttrs>().n, 0).run();
     } else if (node->outputs[0]->type.has_rank()) {
-      changed += Fuser<ops::PackedConvAttrs>(graph, node, node->attrs.get<ops::PackedConvAttrs>().out_channels, node->outputs[0]->type.rank() - 2).run();
+      changed += Fuser<ops::PackedConvAttrs>(graph, node, node->attrs.get<ops::PackedConvAttrs>().out_channels,
+                                             node->outputs[0]->type.rank() - 2)
+                     .run();
     }
   }
   return changed;

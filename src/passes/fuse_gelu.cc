@@ -10,7 +10,8 @@ namespace {
 // x of erf(x / sqrt 2), or null.
 ir::Value* gelu_argument(const ir::Node* erf) {
   const ir::Value* scaled = erf->inputs[0];
-  if (const ir::Node* div = producer(scaled, "Div"); div != nullptr && is_scalar(div->inputs[1], std::numbers::sqrt2)) return div->inputs[0];
+  if (const ir::Node* div = producer(scaled, "Div"); div != nullptr && is_scalar(div->inputs[1], std::numbers::sqrt2))
+    return div->inputs[0];
   if (const ir::Node* mul = producer(scaled, "Mul")) {
     for (size_t i = 0; i < 2; ++i) {
       if (is_scalar(mul->inputs[i], 1 / std::numbers::sqrt2)) return mul->inputs[1 - i];

@@ -22,7 +22,9 @@ struct LayerNorm {
   ir::Node* tail;
 };
 
-bool is_last_axis_vector(const ir::Value* v) { return v != nullptr && v->is_constant() && v->constant.rank() == 1 && v->constant.dtype() == DType::kF32; }
+bool is_last_axis_vector(const ir::Value* v) {
+  return v != nullptr && v->is_constant() && v->constant.rank() == 1 && v->constant.dtype() == DType::kF32;
+}
 
 // From the node that computes d / sqrt(...).
 std::optional<LayerNorm> match(const ir::Graph& graph, ir::Node* div) {
@@ -41,10 +43,12 @@ std::optional<LayerNorm> match(const ir::Graph& graph, ir::Node* div) {
   const ir::Node* square = variance->inputs[0]->producer;
   auto is_deviation = [&](const ir::Value* v) {
     const ir::Node* s = producer(v, "Sub");
-    return s != nullptr && s->inputs[0] == x && is_last_axis_mean(s->inputs[1]->producer) && s->inputs[1]->producer->inputs[0] == x;
+    return s != nullptr && s->inputs[0] == x && is_last_axis_mean(s->inputs[1]->producer) &&
+           s->inputs[1]->producer->inputs[0] == x;
   };
-  const bool squared = (is_op(square, "Pow") && is_scalar(square->inputs[1], 2) && is_deviation(square->inputs[0])) ||
-                       (is_op(square, "Mul") && square->inputs[0] == square->inputs[1] && is_deviation(square->inputs[0]));
+  const bool squared =
+      (is_op(square, "Pow") && is_scalar(square->inputs[1], 2) && is_deviation(square->inputs[0])) ||
+      (is_op(square, "Mul") && square->inputs[0] == square->inputs[1] && is_deviation(square->inputs[0]));
   if (!squared) return std::nullopt;
   ir::Node* mul = only_user(graph, div->outputs[0]);
   if (!is_op(mul, "Mul") || !is_last_axis_vector(other(mul, div->outputs[0]))) return std::nullopt;
@@ -68,7 +72,9 @@ Result<int> fuse_layer_norm(ir::Graph& graph, const PassOptions&) {
     GraphBuilder b(graph, found->tail);
     std::vector<ir::Value*> inputs = {found->x, found->scale};
     if (found->bias != nullptr) inputs.push_back(found->bias);
-    ir::Value* y = b.op("LayerNormalization", inputs, {{"axis", int64_t{-1}}, {"epsilon", static_cast<float>(found->epsilon)}}, kOnnxDomain, found->tail->name);
+    ir::Value* y =
+        b.op("LayerNormalization", inputs, {{"axis", int64_t{-1}}, {"epsilon", static_cast<float>(found->epsilon)}},
+             kOnnxDomain, found->tail->name);
     graph.replace_uses(found->tail->outputs[0], y);
     ++changed;
   }

@@ -5,13 +5,15 @@
 namespace lowp::passes {
 
 std::optional<double> scalar(const ir::Value* value) {
-  if (value == nullptr || !value->is_constant() || value->constant.size() != 1 || dtype_bits(value->constant.dtype()) < 8 || value->constant.dtype() > DType::kBool) {
+  if (value == nullptr || !value->is_constant() || value->constant.size() != 1 ||
+      dtype_bits(value->constant.dtype()) < 8 || value->constant.dtype() > DType::kBool) {
     return std::nullopt;
   }
   return ops::to_doubles(value->constant)[0];
 }
 
-std::optional<std::vector<float>> channel_values(const ir::Value* value, int64_t n, int axis_from_back, bool allow_scalar) {
+std::optional<std::vector<float>> channel_values(const ir::Value* value, int64_t n, int axis_from_back,
+                                                 bool allow_scalar) {
   if (value == nullptr || !value->is_constant() || value->constant.dtype() != DType::kF32) return std::nullopt;
   const Tensor& t = value->constant;
   if (t.size() == 1 && allow_scalar) return std::vector<float>(static_cast<size_t>(n), t.data<float>()[0]);
@@ -21,7 +23,8 @@ std::optional<std::vector<float>> channel_values(const ir::Value* value, int64_t
 
 std::optional<TensorQuantization> tensor_quantization(const ir::Node* node) {
   auto scale = scalar(node->input(1));
-  if (!scale || node->inputs[1]->constant.dtype() != DType::kF32 || !(*scale > 0) || !std::isfinite(*scale)) return std::nullopt;
+  if (!scale || node->inputs[1]->constant.dtype() != DType::kF32 || !(*scale > 0) || !std::isfinite(*scale))
+    return std::nullopt;
   TensorQuantization q;
   q.scale = static_cast<float>(*scale);
   q.dtype = is_op(node, "QuantizeLinear") ? node->outputs[0]->type.dtype : node->inputs[0]->type.dtype;

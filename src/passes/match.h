@@ -26,10 +26,13 @@ inline bool is_scalar(const ir::Value* value, double want) {
   return s && std::abs(*s - want) <= 1e-4 * std::abs(want);
 }
 // The other operand of a two-operand node.
-inline ir::Value* other(const ir::Node* node, const ir::Value* value) { return node->inputs[0] == value ? node->inputs[1] : node->inputs[0]; }
+inline ir::Value* other(const ir::Node* node, const ir::Value* value) {
+  return node->inputs[0] == value ? node->inputs[1] : node->inputs[0];
+}
 // A constant with one f32 value for each of `n` channels: a vector [n], or a tensor with extent n at `axis_from_back`
 // and 1 elsewhere. A scalar counts where allow_scalar.
-std::optional<std::vector<float>> channel_values(const ir::Value* value, int64_t n, int axis_from_back, bool allow_scalar);
+std::optional<std::vector<float>> channel_values(const ir::Value* value, int64_t n, int axis_from_back,
+                                                 bool allow_scalar);
 
 // Scale and zero point of a per-tensor QuantizeLinear or DequantizeLinear with constant operands and an 8-bit dtype.
 struct TensorQuantization {

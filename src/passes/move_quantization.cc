@@ -9,7 +9,8 @@ namespace lowp::passes {
 namespace {
 
 bool moves_elements(const ir::Node* node) {
-  return node != nullptr && node->op->quantize == QuantRule::kPassThrough && node->outputs.size() == 1 && !is_op(node, "Concat");
+  return node != nullptr && node->op->quantize == QuantRule::kPassThrough && node->outputs.size() == 1 &&
+         !is_op(node, "Concat");
 }
 
 // Puts the node on the quantized input of `dq`: its output becomes INT8, followed by a DequantizeLinear of its own.
@@ -41,7 +42,8 @@ Result<int> move_quantization(ir::Graph& graph, const PassOptions&) {
       if (dq != nullptr && !dq->inputs[0]->is_constant() && tensor_quantization(dq)) {
         // Only where a quantized reader follows; a float reader would dequantize anyway.
         bool wanted = is_max_pool(node);
-        for (const ir::Node* user : node->outputs[0]->uses) wanted = wanted || is_op(user, "QuantizeLinear") || moves_elements(user);
+        for (const ir::Node* user : node->outputs[0]->uses)
+          wanted = wanted || is_op(user, "QuantizeLinear") || moves_elements(user);
         if (wanted) {
           work_on_int8(graph, node, dq);
           ++changed;
@@ -52,7 +54,8 @@ Result<int> move_quantization(ir::Graph& graph, const PassOptions&) {
     // Upwards: op -> Q.
     if (is_op(node, "QuantizeLinear")) {
       ir::Node* before = node->inputs[0]->producer;
-      if (moves_elements(before) && only_user(graph, before->outputs[0]) == node && tensor_quantization(node) && producer(before->inputs[0], "DequantizeLinear") == nullptr) {
+      if (moves_elements(before) && only_user(graph, before->outputs[0]) == node && tensor_quantization(node) &&
+          producer(before->inputs[0], "DequantizeLinear") == nullptr) {
         std::vector<ir::Value*> operands = node->inputs;
         operands[0] = before->inputs[0];
         ir::Node* q = graph.add_node(node->op, node->attrs, operands, 1, node->name, before);

@@ -38,7 +38,9 @@ std::optional<Tensor> float_weights(const ir::Value* v) {
 // u8 weights with zero point 128 are s8 weights with an offset.
 std::optional<Weights> int8_weights(const ir::Value* v, int channel_axis) {
   const ir::Node* dq = producer(v, "DequantizeLinear");
-  if (dq == nullptr || !dq->inputs[0]->is_constant() || !dq->inputs[1]->is_constant() || dq->inputs[1]->constant.dtype() != DType::kF32) return std::nullopt;
+  if (dq == nullptr || !dq->inputs[0]->is_constant() || !dq->inputs[1]->is_constant() ||
+      dq->inputs[1]->constant.dtype() != DType::kF32)
+    return std::nullopt;
   const Tensor& w = dq->inputs[0]->constant;
   const Tensor& s = dq->inputs[1]->constant;
   if ((w.dtype() != DType::kI8 && w.dtype() != DType::kU8) || w.rank() < 2) return std::nullopt;
@@ -69,7 +71,8 @@ std::optional<Weights> int8_weights(const ir::Value* v, int channel_axis) {
     result.values = w;
   } else {
     result.values = Tensor::zeros(DType::kI8, w.extents());
-    for (int64_t i = 0; i < w.size(); ++i) result.values.mutable_data<int8_t>()[i] = static_cast<int8_t>(w.data<uint8_t>()[i] - 128);
+    for (int64_t i = 0; i < w.size(); ++i)
+      result.values.mutable_data<int8_t>()[i] = static_cast<int8_t>(w.data<uint8_t>()[i] - 128);
   }
   return result;
 }
@@ -110,7 +113,8 @@ struct Int8Operands {
   Tensor scale;
 };
 // nullopt where the bias does not fit s32 beside the largest sum.
-std::optional<Int8Operands> int8_operands(const Weights& w, const QuantizedInput& x, const std::vector<int32_t>& sums, const std::vector<float>& bias, int64_t k) {
+std::optional<Int8Operands> int8_operands(const Weights& w, const QuantizedInput& x, const std::vector<int32_t>& sums,
+                                          const std::vector<float>& bias, int64_t k) {
   const auto n = static_cast<int64_t>(w.scales.size());
   std::vector<int32_t> rounded(static_cast<size_t>(n), 0);
   Int8Operands out{Tensor::zeros(DType::kI32, {n}), Tensor::zeros(DType::kF32, {n})};
@@ -123,14 +127,16 @@ std::optional<Int8Operands> int8_operands(const Weights& w, const QuantizedInput
     if (!(std::abs(b) < room)) return std::nullopt;
     rounded[static_cast<size_t>(i)] = static_cast<int32_t>(b);
   }
-  kernels::fold_zero_point(rounded.data(), sums.data(), n, x.q.dtype, static_cast<int32_t>(x.q.zero), out.bias.mutable_data<int32_t>());
+  kernels::fold_zero_point(rounded.data(), sums.data(), n, x.q.dtype, static_cast<int32_t>(x.q.zero),
+                           out.bias.mutable_data<int32_t>());
   return out;
 }
 
 void set_precision(ir::Node* node, const ir::Node* original, DType executed) {
   node->precision = original->precision;
   node->precision.executed = executed;
-  if (node->precision.requested == executed || node->precision.requested == DType::kInvalid) node->precision.reason.clear();
+  if (node->precision.requested == executed || node->precision.requested == DType::kInvalid)
+    node->precision.reason.clear();
 }
 
 // Bias values of a constant operand (plain or dequantized s32), empty where absent.
@@ -174,9 +180,12 @@ class Packer {
       if (auto operands = int8_operands(*weights, *input, sums, *bias, attrs.k)) {
         attrs.in_scale = input->q.scale;
         attrs.in_zero = input->q.zero;
-        const bool quad = is_seven_bit(*input) && kernels::quad_safe(w.data<int8_t>(), w.extent(1), gemm.trans_b, attrs.k, attrs.n);
+        const bool quad =
+            is_seven_bit(*input) && kernels::quad_safe(w.data<int8_t>(), w.extent(1), gemm.trans_b, attrs.k, attrs.n);
         attrs.int8_class = static_cast<int64_t>(quad ? kernels::Int8Class::kA7Quad : kernels::Int8Class::kExact8);
-        replace(node, "Linear", ops::LinearAttrs(attrs), input->value, ops::pack_linear_weights(w, gemm.trans_b, DType::kI8), std::move(operands->bias), std::move(operands->scale));
+        replace(node, "Linear", ops::LinearAttrs(attrs), input->value,
+                ops::pack_linear_weights(w, gemm.trans_b, DType::kI8), std::move(operands->bias),
+                std::move(operands->scale));
         return true;
       }
     }
@@ -186,7 +195,8 @@ class Packer {
       w = w.clone();
       for (int64_t i = 0; i < w.size(); ++i) w.mutable_data<float>()[i] *= gemm.alpha;
     }
-    replace(node, "Linear", ops::LinearAttrs(attrs), node->inputs[0], ops::pack_linear_weights(w, gemm.trans_b, options_.weight_dtype), bias_tensor(*bias), {});
+    replace(node, "Linear", ops::LinearAttrs(attrs), node->inputs[0],
+            ops::pack_linear_weights(w, gemm.trans_b, options_.weight_dtype), bias_tensor(*bias), {});
     return true;
   }
 
@@ -225,10 +235,12 @@ class Packer {
         attrs.in_scale = input->q.scale;
         attrs.in_zero = input->q.zero;
         const bool quad = is_seven_bit(*input) && !attrs.depthwise() &&
-                          kernels::quad_safe_conv(w.data<int8_t>(), attrs.out_channels, attrs.in_channels / attrs.group, attrs.kernel_shape[0], attrs.kernel_shape[1]);
+                          kernels::quad_safe_conv(w.data<int8_t>(), attrs.out_channels, attrs.in_channels / attrs.group,
+                                                  attrs.kernel_shape[0], attrs.kernel_shape[1]);
         attrs.int8_class = static_cast<int64_t>(quad ? kernels::Int8Class::kA7Quad : kernels::Int8Class::kExact8);
         Tensor packed = ops::pack_conv_weights(w, attrs, DType::kI8);
-        replace(node, "Conv", std::move(attrs), input->value, std::move(packed), std::move(operands->bias), std::move(operands->scale));
+        replace(node, "Conv", std::move(attrs), input->value, std::move(packed), std::move(operands->bias),
+                std::move(operands->scale));
         return true;
       }
     }
@@ -236,7 +248,8 @@ class Packer {
     // Depthwise layers are bound by memory for activations, not weights: they stay f32.
     const DType dtype = attrs.depthwise() ? DType::kF32 : options_.weight_dtype;
     Tensor packed = ops::pack_conv_weights(*whole, attrs, dtype);
-    if (attrs.depthwise() && options_.weight_dtype != DType::kF32) node->precision.reason = "depthwise convolutions have FP32 and INT8 kernels only";
+    if (attrs.depthwise() && options_.weight_dtype != DType::kF32)
+      node->precision.reason = "depthwise convolutions have FP32 and INT8 kernels only";
     replace(node, "Conv", std::move(attrs), node->inputs[0], std::move(packed), bias_tensor(*bias), {});
     return true;
   }
@@ -249,7 +262,8 @@ class Packer {
     const auto rows = static_cast<int64_t>(table->scales.size());
     GraphBuilder b(graph_, node);
     ir::Value* values = b.constant(table->values, node->inputs[0]->name + ":rows");
-    ir::Value* scales = b.constant(Tensor::from<float>({rows}, std::span<const float>(table->scales)), node->inputs[0]->name + ":scales");
+    ir::Value* scales = b.constant(Tensor::from<float>({rows}, std::span<const float>(table->scales)),
+                                   node->inputs[0]->name + ":scales");
     ir::Value* y = b.op("Embedding", {values, scales, node->inputs[1]}, {}, kLowpDomain, node->name);
     set_precision(y->producer, node, DType::kI8);
     ir::Graph::take_name(y->producer, node);
@@ -264,12 +278,14 @@ class Packer {
   }
 
   template <typename A>
-  void replace(ir::Node* node, std::string_view op_name, A attrs, ir::Value* x, Tensor weights, Tensor bias, Tensor scale) {
+  void replace(ir::Node* node, std::string_view op_name, A attrs, ir::Value* x, Tensor weights, Tensor bias,
+               Tensor scale) {
     const DType executed = weights.dtype();
     std::vector<ir::Value*> inputs = {x, graph_.add_constant(node->name + ":weights", std::move(weights))};
     inputs.push_back(bias.valid() ? graph_.add_constant(node->name + ":bias", std::move(bias)) : nullptr);
     inputs.push_back(scale.valid() ? graph_.add_constant(node->name + ":scale", std::move(scale)) : nullptr);
-    ir::Node* packed = graph_.add_node(&op(op_name, kLowpDomain), Attrs::make(std::move(attrs)), std::move(inputs), 1, node->name, node);
+    ir::Node* packed = graph_.add_node(&op(op_name, kLowpDomain), Attrs::make(std::move(attrs)), std::move(inputs), 1,
+                                       node->name, node);
     packed->outputs[0]->type = node->outputs[0]->type;
     set_precision(packed, node, executed);
     ir::Graph::take_name(packed, node);

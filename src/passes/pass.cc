@@ -29,9 +29,11 @@ Status run_stage(ir::Graph& graph, Stage stage, const PassOptions& options) {
     if (!changed) return std::move(changed.error()).with_context(fmt::format("pass {}", pass.name));
     graph.remove_dead();
     LOWP_TRY(graph.sort());
-    if (Status s = ir::verify(graph); !s.is_ok()) throw InternalError(fmt::format("after pass {}: {}", pass.name, s.to_string()));
+    if (Status s = ir::verify(graph); !s.is_ok())
+      throw InternalError(fmt::format("after pass {}: {}", pass.name, s.to_string()));
     if (*changed > 0) {
-      if (Status s = infer_types(graph); !s.is_ok()) return std::move(s).with_context(fmt::format("after pass {}", pass.name));
+      if (Status s = infer_types(graph); !s.is_ok())
+        return std::move(s).with_context(fmt::format("after pass {}", pass.name));
     }
   }
   return {};

@@ -1,6 +1,6 @@
-// A pass is one file: src/passes/<pass>.cc defines Result<int> passes::<pass>(Graph&, const PassOptions&), which returns
-// how many places it changed; one line in passes.inc lists it, in the order in which passes run. After every pass the
-// verifier runs and types are inferred anew.
+// A pass is one file: src/passes/<pass>.cc defines Result<int> passes::<pass>(Graph&, const PassOptions&), which
+// returns how many places it changed; one line in passes.inc lists it, in the order in which passes run. After every
+// pass the verifier runs and types are inferred anew.
 #pragma once
 
 #include <set>

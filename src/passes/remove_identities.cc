@@ -1,5 +1,5 @@
-// Nodes that change nothing: Identity, Dropout at inference, Cast to the same dtype, Transpose and Reshape that keep the
-// shape, pairs of inverse Transposes, arithmetic with neutral scalars.
+// Nodes that change nothing: Identity, Dropout at inference, Cast to the same dtype, Transpose and Reshape that keep
+// the shape, pairs of inverse Transposes, arithmetic with neutral scalars.
 #include "ops/movement.h"
 #include "passes/match.h"
 #include "passes/pass.h"
@@ -30,7 +30,10 @@ ir::Value* same_as(ir::Graph& graph, ir::Node* node) {
   const ir::Value* out = node->outputs[0];
   if (is_op(node, "Identity")) return in;
   if (is_op(node, "Cast") && in->type.dtype == out->type.dtype) return in;
-  if ((is_op(node, "Reshape") || is_op(node, "Flatten") || is_op(node, "Squeeze") || is_op(node, "Unsqueeze") || is_op(node, "Expand")) && keeps_shape(in, out)) return in;
+  if ((is_op(node, "Reshape") || is_op(node, "Flatten") || is_op(node, "Squeeze") || is_op(node, "Unsqueeze") ||
+       is_op(node, "Expand")) &&
+      keeps_shape(in, out))
+    return in;
   if (is_op(node, "Transpose") && in->type.has_rank()) {
     const std::vector<int64_t> perm = permutation(node);
     if (is_identity(perm)) return in;
@@ -46,7 +49,8 @@ ir::Value* same_as(ir::Graph& graph, ir::Node* node) {
   const ir::Value* second = node->input(1);
   if (second != nullptr && scalar(second) && second->type.rank() <= in->type.rank()) {
     const double s = *scalar(second);
-    if ((is_op(node, "Add") || is_op(node, "Sub")) && s == 0 && is_integer(in->type.dtype)) return in;  // -0.0 + 0 is not -0.0
+    if ((is_op(node, "Add") || is_op(node, "Sub")) && s == 0 && is_integer(in->type.dtype))
+      return in;  // -0.0 + 0 is not -0.0
     if ((is_op(node, "Mul") || is_op(node, "Div")) && s == 1) return in;
   }
   return nullptr;

@@ -72,7 +72,8 @@ Range HistogramObserver::percentile_range(double fraction) const {
   for (int64_t seen = 0; first < kBins / 2 && (seen += bins_[static_cast<size_t>(first)]) <= cut;) ++first;
   int last = kBins - 1;
   for (int64_t seen = 0; last >= kBins / 2 && (seen += bins_[static_cast<size_t>(last)]) <= cut;) --last;
-  return {std::max(min_, -limit_ + static_cast<float>(first) * width), std::min(max_, -limit_ + static_cast<float>(last + 1) * width)};
+  return {std::max(min_, -limit_ + static_cast<float>(first) * width),
+          std::min(max_, -limit_ + static_cast<float>(last + 1) * width)};
 }
 
 // Inside the range the error of rounding to steps of d is uniform: d^2 / 12. Outside it is the distance to the edge.
@@ -85,7 +86,8 @@ double HistogramObserver::expected_error(Range range, int levels) const {
     const auto n = static_cast<double>(bins_[static_cast<size_t>(i)]);
     if (n == 0) continue;
     const double centre = -static_cast<double>(limit_) + (i + 0.5) * width;
-    const double outside = std::max({static_cast<double>(range.lo) - centre, centre - static_cast<double>(range.hi), 0.0});
+    const double outside =
+        std::max({static_cast<double>(range.lo) - centre, centre - static_cast<double>(range.hi), 0.0});
     error += n * (rounding + outside * outside);
   }
   return error;

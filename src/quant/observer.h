@@ -1,5 +1,5 @@
-// What calibration remembers of one tensor: extremes and a histogram that grows with the data. Memory does not depend on
-// the number of samples.
+// What calibration remembers of one tensor: extremes and a histogram that grows with the data. Memory does not depend
+// on the number of samples.
 #pragma once
 
 #include <cstdint>

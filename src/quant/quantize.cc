@@ -10,13 +10,18 @@
 namespace lowp::quant {
 namespace {
 
-bool is_float_constant(const ir::Value* v) { return v != nullptr && v->is_constant() && v->constant.dtype() == DType::kF32; }
+bool is_float_constant(const ir::Value* v) {
+  return v != nullptr && v->is_constant() && v->constant.dtype() == DType::kF32;
+}
 
 // A table smaller than this is not worth an op of its own.
 constexpr int64_t kMinTableElements = 1 << 14;
 
 // Adds that meet convolutions: their float operand is the accumulator of one convolution, the other is read as INT8.
-bool is_residual_add(const ir::Node* node) { return node->op->name == "Add" && node->op->domain.empty() && node->outputs[0]->type.rank() == 4 && node->outputs[0]->type.dtype == DType::kF32; }
+bool is_residual_add(const ir::Node* node) {
+  return node->op->name == "Add" && node->op->domain.empty() && node->outputs[0]->type.rank() == 4 &&
+         node->outputs[0]->type.dtype == DType::kF32;
+}
 
 class Quantizer {
  public:
@@ -54,7 +59,9 @@ class Quantizer {
   }
 
   // The convolution, if any, whose result this is before activations; it can take the residual into its epilogue.
-  bool is_accumulator(const ir::Value* v) const { return v->producer != nullptr && nodes_.contains(v->producer) && v->uses.size() == 1; }
+  bool is_accumulator(const ir::Value* v) const {
+    return v->producer != nullptr && nodes_.contains(v->producer) && v->uses.size() == 1;
+  }
 
   void add_residual(const ir::Node* add) {
     ir::Value* a = add->inputs[0];
@@ -63,7 +70,8 @@ class Quantizer {
     const bool acc_b = is_accumulator(b);
     if (a->is_constant() || b->is_constant() || (!acc_a && !acc_b) || !(a->type == b->type)) return;
     // The later convolution adds; what the earlier one or another branch gave is read as INT8.
-    ir::Value* other = acc_a && acc_b ? (position_.at(a->producer) > position_.at(b->producer) ? b : a) : (acc_a ? b : a);
+    ir::Value* other =
+        acc_a && acc_b ? (position_.at(a->producer) > position_.at(b->producer) ? b : a) : (acc_a ? b : a);
     add_site(other);
     residual_readers_.insert({other, add});
   }
@@ -86,16 +94,21 @@ class Quantizer {
     QuantizedWeights q = quantize_weights(w->constant, axis);
     if (scheme_.levels == 127 && !gather) project(node, q.values, axis);
     GraphBuilder b(graph_, first_reader(w));
-    ir::Value* dq = b.op("DequantizeLinear", {b.constant(std::move(q.values), w->name + ":int8"), b.constant(std::move(q.scales), w->name + ":scale")},
-                         {{"axis", int64_t{axis}}}, kOnnxDomain, w->name + ":dequantize");
+    ir::Value* dq =
+        b.op("DequantizeLinear",
+             {b.constant(std::move(q.values), w->name + ":int8"), b.constant(std::move(q.scales), w->name + ":scale")},
+             {{"axis", int64_t{axis}}}, kOnnxDomain, w->name + ":dequantize");
     // Other quantized readers of the same weights along the same axis share them.
     for (ir::Node* user : std::vector<ir::Node*>(w->uses)) {
-      if (user == node || (nodes_.contains(user) && user->op == node->op && user->attrs == node->attrs && user->input(operand) == w)) graph_.set_input(user, operand, dq);
+      if (user == node ||
+          (nodes_.contains(user) && user->op == node->op && user->attrs == node->attrs && user->input(operand) == w))
+        graph_.set_input(user, operand, dq);
     }
   }
 
   ir::Node* first_reader(const ir::Value* v) const {
-    return *std::min_element(v->uses.begin(), v->uses.end(), [&](const ir::Node* a, const ir::Node* b) { return position_.at(a) < position_.at(b); });
+    return *std::min_element(v->uses.begin(), v->uses.end(),
+                             [&](const ir::Node* a, const ir::Node* b) { return position_.at(a) < position_.at(b); });
   }
 
   static void project(const ir::Node* node, Tensor& w, int axis) {
@@ -110,7 +123,8 @@ class Quantizer {
     const int64_t c_per_group = w.extent(1);
     const int64_t taps = k / c_per_group;
     if (c_per_group == 1) return;  // depthwise kernels widen
-    project_quads(w, channels, k, [&](int64_t o, int64_t r) { return o * k + r % c_per_group * taps + r / c_per_group; });
+    project_quads(w, channels, k,
+                  [&](int64_t o, int64_t r) { return o * k + r % c_per_group * taps + r / c_per_group; });
   }
 
   void insert_site(ir::Value* v, const HistogramObserver& observer) {
@@ -127,13 +141,17 @@ class Quantizer {
       if (reads_quantized(v, user)) readers.push_back(user);
     }
     if (readers.empty()) return;
-    ir::Node* before = *std::min_element(readers.begin(), readers.end(), [&](const ir::Node* a, const ir::Node* b) { return position_.at(a) < position_.at(b); });
+    ir::Node* before = *std::min_element(readers.begin(), readers.end(), [&](const ir::Node* a, const ir::Node* b) {
+      return position_.at(a) < position_.at(b);
+    });
     GraphBuilder b(graph_, before);
     ir::Value* x = v;
     if (scheme_.levels == 127) {
       const float lo = (0.0F - static_cast<float>(zero)) * scale;
       const float hi = (127.0F - static_cast<float>(zero)) * scale;
-      x = b.op("Clip", {x, b.constant(Tensor::scalar(lo), v->name + ":lo"), b.constant(Tensor::scalar(hi), v->name + ":hi")}, {}, kOnnxDomain, v->name + ":clip");
+      x = b.op("Clip",
+               {x, b.constant(Tensor::scalar(lo), v->name + ":lo"), b.constant(Tensor::scalar(hi), v->name + ":hi")},
+               {}, kOnnxDomain, v->name + ":clip");
     }
     ir::Value* s = b.constant(Tensor::scalar(scale), v->name + ":scale");
     ir::Value* z = b.constant(Tensor::scalar(zero), v->name + ":zero_point");
@@ -163,7 +181,9 @@ std::vector<Layer> find_layers(ir::Graph& graph) {
     if (!node->op->domain.empty()) continue;
     const std::string& name = node->op->name;
     if (node->op->quantize == QuantRule::kCompute) {
-      if (!is_float_constant(node->inputs[1]) || node->inputs[0]->is_constant() || node->inputs[0]->type.dtype != DType::kF32) continue;
+      if (!is_float_constant(node->inputs[1]) || node->inputs[0]->is_constant() ||
+          node->inputs[0]->type.dtype != DType::kF32)
+        continue;
       if (name != "Conv" && node->inputs[1]->constant.rank() != 2) continue;
       if (name == "Conv" && node->inputs[1]->constant.rank() > 4) continue;
       if (name == "Gemm") {
@@ -171,8 +191,9 @@ std::vector<Layer> find_layers(ir::Graph& graph) {
         if (a.trans_a || a.alpha != 1.0F) continue;
       }
       layers.push_back({node, node->inputs[0]});
-    } else if (node->op->quantize == QuantRule::kEmbedding && is_float_constant(node->inputs[0]) && node->inputs[0]->constant.rank() == 2 &&
-               node->inputs[0]->constant.size() >= kMinTableElements && std::get<int64_t>(node->op->attrs.write(node->attrs).at("axis")) == 0) {
+    } else if (node->op->quantize == QuantRule::kEmbedding && is_float_constant(node->inputs[0]) &&
+               node->inputs[0]->constant.rank() == 2 && node->inputs[0]->constant.size() >= kMinTableElements &&
+               std::get<int64_t>(node->op->attrs.write(node->attrs).at("axis")) == 0) {
       layers.push_back({node, nullptr});
     }
   }

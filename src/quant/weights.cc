@@ -43,13 +43,15 @@ QuantizedWeights quantize_weights(const ir::Tensor& w, int axis) {
     }
     q.scales.mutable_data<float>()[c] = best_scale;
     for_channel(c, [&](int64_t i) {
-      q.values.mutable_data<int8_t>()[i] = static_cast<int8_t>(std::clamp(std::nearbyint(x[i] / best_scale), -127.0F, 127.0F));
+      q.values.mutable_data<int8_t>()[i] =
+          static_cast<int8_t>(std::clamp(std::nearbyint(x[i] / best_scale), -127.0F, 127.0F));
     });
   }
   return q;
 }
 
-int64_t project_quads(ir::Tensor& w, int64_t channels, int64_t k, const std::function<int64_t(int64_t, int64_t)>& index) {
+int64_t project_quads(ir::Tensor& w, int64_t channels, int64_t k,
+                      const std::function<int64_t(int64_t, int64_t)>& index) {
   int64_t changed = 0;
   int8_t* p = w.mutable_data<int8_t>();
   for (int64_t c = 0; c < channels; ++c) {

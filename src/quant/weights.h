@@ -12,13 +12,14 @@ struct QuantizedWeights {
   ir::Tensor scales;  // f32 [channels]
 };
 
-// Channels lie along `axis` of the f32 tensor `w`. The scale is the one of the largest magnitude, or a smaller one where
-// clipping costs less squared error than coarser steps.
+// Channels lie along `axis` of the f32 tensor `w`. The scale is the one of the largest magnitude, or a smaller one
+// where clipping costs less squared error than coarser steps.
 QuantizedWeights quantize_weights(const ir::Tensor& w, int axis);
 
 // A7-quad (kernels/gemm/pack.h): moves the few weights whose same-sign sums of four could overflow 16 bit towards zero,
-// the largest of a four first, by as little as is needed. `w` holds s8 weights; `index` gives for each channel and each k
-// in the packed order the index into w. Returns how many weights changed.
-int64_t project_quads(ir::Tensor& w, int64_t channels, int64_t k, const std::function<int64_t(int64_t channel, int64_t k)>& index);
+// the largest of a four first, by as little as is needed. `w` holds s8 weights; `index` gives for each channel and each
+// k in the packed order the index into w. Returns how many weights changed.
+int64_t project_quads(ir::Tensor& w, int64_t channels, int64_t k,
+                      const std::function<int64_t(int64_t channel, int64_t k)>& index);
 
 }  // namespace lowp::quant

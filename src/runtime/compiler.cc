@@ -10,10 +10,10 @@ namespace lowp::runtime {
 namespace {
 
 constexpr std::pair<std::string_view, PrecisionMode> kPrecisions[] = {{"fp32", PrecisionMode::kFp32},
-                                                                     {"bf16", PrecisionMode::kBf16},
-                                                                     {"fp16", PrecisionMode::kFp16},
-                                                                     {"int8", PrecisionMode::kInt8},
-                                                                     {"auto", PrecisionMode::kAuto}};
+                                                                      {"bf16", PrecisionMode::kBf16},
+                                                                      {"fp16", PrecisionMode::kFp16},
+                                                                      {"int8", PrecisionMode::kInt8},
+                                                                      {"auto", PrecisionMode::kAuto}};
 
 bool is_compute(const ir::Node& node) { return node.op->quantize == QuantRule::kCompute; }
 
@@ -39,7 +39,8 @@ void finish_precision(ir::Graph& graph) {
     if (n->precision.requested == DType::kInvalid || n->precision.executed != DType::kInvalid) continue;
     n->precision.executed = n->outputs[0]->type.dtype;
     if (n->precision.executed != n->precision.requested && n->precision.reason.empty()) {
-      n->precision.reason = fmt::format("{} has no {} kernel for these operands", op_display_name(*n->op), dtype_name(n->precision.requested));
+      n->precision.reason = fmt::format("{} has no {} kernel for these operands", op_display_name(*n->op),
+                                        dtype_name(n->precision.requested));
     }
   }
 }
@@ -50,10 +51,13 @@ Status check_strict(const ir::Graph& graph) {
   for (const auto& n : graph.nodes()) {
     const ir::Precision& p = n->precision;
     if (p.requested == DType::kInvalid || p.requested == p.executed) continue;
-    if (count++ < 5) differing += fmt::format("\n  '{}': {} instead of {}: {}", n->name, dtype_name(p.executed), dtype_name(p.requested), p.reason);
+    if (count++ < 5)
+      differing += fmt::format("\n  '{}': {} instead of {}: {}", n->name, dtype_name(p.executed),
+                               dtype_name(p.requested), p.reason);
   }
   if (count == 0) return {};
-  return error(Code::kUnsupported, "strict: {} layers do not run in the precision asked for:{}", count, differing).with_hint("compile without strict to keep these layers as they are");
+  return error(Code::kUnsupported, "strict: {} layers do not run in the precision asked for:{}", count, differing)
+      .with_hint("compile without strict to keep these layers as they are");
 }
 
 }  // namespace
@@ -84,7 +88,8 @@ std::string CompileReport::to_json() const {
   j["calibration_samples"] = calibration_samples;
   j["output_snr_db"] = output_snr_db;
   for (const LayerReport& l : layers) {
-    nlohmann::json layer = {{"node", l.node}, {"op", l.op}, {"requested", dtype_name(l.requested)}, {"executed", dtype_name(l.executed)}};
+    nlohmann::json layer = {
+        {"node", l.node}, {"op", l.op}, {"requested", dtype_name(l.requested)}, {"executed", dtype_name(l.executed)}};
     if (!l.reason.empty()) layer["reason"] = l.reason;
     if (l.snr_db != 0) layer["snr_db"] = l.snr_db;
     if (l.fp32_us != 0) layer["fp32_us"] = l.fp32_us;
@@ -112,7 +117,9 @@ Result<Compiled> compile(const ir::Graph& model, const CompileOptions& options, 
   const bool quantized_model = has_quantization(*graph);
   if (mode == PrecisionMode::kAuto) {
     // INT8 where there are samples to calibrate with; else the fastest float format of this CPU.
-    mode = quantized_model || calibration != nullptr ? PrecisionMode::kInt8 : target_has_bf16(target) ? PrecisionMode::kBf16 : PrecisionMode::kFp32;
+    mode = quantized_model || calibration != nullptr ? PrecisionMode::kInt8
+           : target_has_bf16(target)                 ? PrecisionMode::kBf16
+                                                     : PrecisionMode::kFp32;
   }
   for (const auto& n : graph->nodes()) {
     if (is_compute(*n)) n->precision.requested = requested_dtype(mode);
@@ -121,7 +128,8 @@ Result<Compiled> compile(const ir::Graph& model, const CompileOptions& options, 
   if (mode == PrecisionMode::kFp16) pass_options.weight_dtype = DType::kF16;
   if (mode == PrecisionMode::kInt8 && !quantized_model) {
     if (calibration == nullptr) {
-      return fail(error(Code::kCalibration, "INT8 wants calibration samples, none were given").with_hint("pass calibration=... or --calibrate FILE.npz|DIR"));
+      return fail(error(Code::kCalibration, "INT8 wants calibration samples, none were given")
+                      .with_hint("pass calibration=... or --calibrate FILE.npz|DIR"));
     }
     LOWP_ASSIGN(graph, quantize_graph(std::move(graph), options, pass_options, *calibration, result.report));
   }

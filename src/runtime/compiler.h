@@ -42,7 +42,7 @@ struct CompileOptions {
   bool measure = true;
   // A layer whose INT8 output has less signal to noise than this on the calibration samples stays FP32.
   double min_layer_snr_db = 6.0;
-  std::vector<std::string> keep_fp32;           // node names
+  std::vector<std::string> keep_fp32;  // node names
   std::vector<std::string> disabled_passes;
   // Called as work goes on; false stops with kCancelled.
   std::function<bool(std::string_view stage, int64_t done, int64_t total)> progress;
@@ -54,9 +54,9 @@ struct LayerReport {
   std::string op;
   DType requested = DType::kF32;
   DType executed = DType::kF32;
-  std::string reason;          // why they differ
-  double snr_db = 0;           // INT8 output against FP32 on calibration samples; 0 where not measured
-  double fp32_us = 0;          // measured time of this layer; 0 where not measured
+  std::string reason;  // why they differ
+  double snr_db = 0;   // INT8 output against FP32 on calibration samples; 0 where not measured
+  double fp32_us = 0;  // measured time of this layer; 0 where not measured
   double int8_us = 0;
 };
 
@@ -65,7 +65,7 @@ struct CompileReport {
   std::string cpu;
   std::string target;
   int64_t calibration_samples = 0;
-  double output_snr_db = 0;    // whole model, INT8 against FP32, on calibration samples
+  double output_snr_db = 0;  // whole model, INT8 against FP32, on calibration samples
   std::string to_json() const;
 };
 
@@ -74,8 +74,8 @@ struct Compiled {
   CompileReport report;
 };
 
-// `model` is not changed. `calibration` is wanted for kInt8 (unless the model has Q/DQ nodes already) and ignored for the
-// float precisions. Errors: kCalibration (missing, empty, NaN), kUnsupported (strict), kCancelled.
+// `model` is not changed. `calibration` is wanted for kInt8 (unless the model has Q/DQ nodes already) and ignored for
+// the float precisions. Errors: kCalibration (missing, empty, NaN), kUnsupported (strict), kCancelled.
 Result<Compiled> compile(const ir::Graph& model, const CompileOptions& options, SampleSource* calibration = nullptr);
 
 }  // namespace lowp::runtime

@@ -10,7 +10,8 @@ namespace lowp::runtime {
 namespace {
 
 // One node on concrete tensors: its kernel where it has one, else its reference.
-Status run_node(const ir::Node& node, const std::vector<const Tensor*>& inputs, std::vector<Tensor>& outputs, int threads) {
+Status run_node(const ir::Node& node, const std::vector<const Tensor*>& inputs, std::vector<Tensor>& outputs,
+                int threads) {
   std::vector<TensorType> types;
   std::vector<const TensorType*> type_pointers;
   for (const Tensor* t : inputs) types.push_back(t == nullptr ? TensorType{} : t->type());
@@ -33,7 +34,8 @@ Status run_node(const ir::Node& node, const std::vector<const Tensor*>& inputs, 
     LOWP_TRY(node.op->lower(ctx));
     if (ctx.alias_.first >= 0) {
       const Tensor& in = *inputs[static_cast<size_t>(ctx.alias_.second)];
-      outputs[static_cast<size_t>(ctx.alias_.first)] = in.reshaped(outputs[static_cast<size_t>(ctx.alias_.first)].extents());
+      outputs[static_cast<size_t>(ctx.alias_.first)] =
+          in.reshaped(outputs[static_cast<size_t>(ctx.alias_.first)].extents());
       return {};
     }
     if (ctx.fn_) {
@@ -53,7 +55,8 @@ Status run_node(const ir::Node& node, const std::vector<const Tensor*>& inputs, 
 
 }  // namespace
 
-Result<std::vector<Tensor>> run_node_by_node(const ir::Graph& graph, std::span<const Tensor> inputs, std::vector<Tensor>& states, int threads) {
+Result<std::vector<Tensor>> run_node_by_node(const ir::Graph& graph, std::span<const Tensor> inputs,
+                                             std::vector<Tensor>& states, int threads) {
   FpMode fp_mode;
   std::unordered_map<const ir::Value*, Tensor> values;
   std::unordered_map<const ir::Value*, size_t> readers;

@@ -6,6 +6,7 @@
 
 namespace lowp::runtime {
 
-Result<std::vector<Tensor>> run_node_by_node(const ir::Graph& graph, std::span<const Tensor> inputs, std::vector<Tensor>& states, int threads);
+Result<std::vector<Tensor>> run_node_by_node(const ir::Graph& graph, std::span<const Tensor> inputs,
+                                             std::vector<Tensor>& states, int threads);
 
 }  // namespace lowp::runtime

@@ -10,7 +10,8 @@ namespace lowp::runtime {
 class Engine {
  public:
   // The graph may point into a mapped file; `owner` keeps that alive.
-  explicit Engine(std::unique_ptr<ir::Graph> graph, std::shared_ptr<void> owner = nullptr) : owner_(std::move(owner)), graph_(std::move(graph)) {}
+  explicit Engine(std::unique_ptr<ir::Graph> graph, std::shared_ptr<void> owner = nullptr)
+      : owner_(std::move(owner)), graph_(std::move(graph)) {}
   const ir::Graph& graph() const { return *graph_; }
 
  private:

@@ -20,8 +20,8 @@ struct ArenaLayout {
 
 inline constexpr size_t kArenaAlignment = 64;
 
-// Greedy by size: the largest buffer first, each at the lowest offset where it overlaps no placed buffer that lives at the
-// same time (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020).
+// Greedy by size: the largest buffer first, each at the lowest offset where it overlaps no placed buffer that lives at
+// the same time (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020).
 ArenaLayout plan_memory(const std::vector<BufferRequest>& requests);
 
 }  // namespace lowp::runtime

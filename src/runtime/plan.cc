@@ -57,8 +57,10 @@ StepFn reference_step(const ir::Node& node, std::span<const TensorType* const> i
   };
   auto inputs = std::make_shared<std::vector<Operand>>();
   auto outputs = std::make_shared<std::vector<Operand>>();
-  for (size_t i = 0; i < in.size(); ++i) inputs->push_back(in[i] == nullptr ? Operand{} : make(*in[i], node.inputs[i]->layout));
-  for (size_t i = 0; i < out.size(); ++i) outputs->push_back(node.outputs[i] == nullptr ? Operand{} : make(out[i], node.outputs[i]->layout));
+  for (size_t i = 0; i < in.size(); ++i)
+    inputs->push_back(in[i] == nullptr ? Operand{} : make(*in[i], node.inputs[i]->layout));
+  for (size_t i = 0; i < out.size(); ++i)
+    outputs->push_back(node.outputs[i] == nullptr ? Operand{} : make(out[i], node.outputs[i]->layout));
   const ir::Node* n = &node;
   return [inputs, outputs, n](const StepArgs& args) {
     std::vector<const Tensor*> in_tensors(inputs->size(), nullptr);
@@ -87,15 +89,18 @@ StepFn reference_step(const ir::Node& node, std::span<const TensorType* const> i
   };
 }
 
-// Builds a Plan in passes over the graph: lower every node, find buffers that share bytes, plan the arena, list pointers.
+// Builds a Plan in passes over the graph: lower every node, find buffers that share bytes, plan the arena, list
+// pointers.
 class PlanBuilder {
  public:
-  PlanBuilder(const ir::Graph& graph, int threads) : graph_(graph), threads_(threads), plan_(std::make_unique<Plan>()) {}
+  PlanBuilder(const ir::Graph& graph, int threads)
+      : graph_(graph), threads_(threads), plan_(std::make_unique<Plan>()) {}
 
   Result<std::unique_ptr<Plan>> build(std::span<const TensorType> inputs) {
     LOWP_ASSIGN(bound_, bind_types(graph_, inputs));
     for (const auto& o : graph_.outputs()) {
-      if (!bound_.types.contains(o.value) && !o.value->is_constant()) return fail(Code::kInternal, "output '{}' was not inferred", o.name);
+      if (!bound_.types.contains(o.value) && !o.value->is_constant())
+        return fail(Code::kInternal, "output '{}' was not inferred", o.name);
       const TensorType& t = type(o.value);
       if (!t.concrete()) return dynamic(o.name);
       plan_->output_types_.push_back(t);
@@ -146,7 +151,8 @@ class PlanBuilder {
       plan_->overhead_bytes_ += tensor.bytes();
     }
     for (size_t i = 0; i < graph_.inputs().size(); ++i) places_[graph_.inputs()[i]] = {Place::Kind::kInput, i, nullptr};
-    for (size_t i = 0; i < graph_.states().size(); ++i) places_[graph_.states()[i].value] = {Place::Kind::kState, i, nullptr};
+    for (size_t i = 0; i < graph_.states().size(); ++i)
+      places_[graph_.states()[i].value] = {Place::Kind::kState, i, nullptr};
     // The last node that reads each value decides what may be overwritten.
     int position = 0;
     for (const auto& node : graph_.nodes()) {
@@ -207,7 +213,8 @@ class PlanBuilder {
       step.bytes += bytes(v);
       defined_[v] = index;
     }
-    for (auto [out, in] : ctx.in_place_) try_in_place(node, node.outputs[static_cast<size_t>(out)], node.inputs[static_cast<size_t>(in)]);
+    for (auto [out, in] : ctx.in_place_)
+      try_in_place(node, node.outputs[static_cast<size_t>(out)], node.inputs[static_cast<size_t>(in)]);
     scratch_.push_back(ctx.scratch_);
     plan_->steps_.push_back(std::move(step));
     return {};
@@ -257,7 +264,8 @@ class PlanBuilder {
       ValuePtr base = root(v);
       const Place place{Place::Kind::kOutput, i, nullptr};
       bool is_update = false;
-      for (const ir::State& s : graph_.states()) is_update = is_update || (s.update != nullptr && root(s.update) == base);
+      for (const ir::State& s : graph_.states())
+        is_update = is_update || (s.update != nullptr && root(s.update) == base);
       if (!places_.contains(base) && !is_update && bytes(base) == bytes(v)) {
         places_[base] = place;
       } else {
@@ -297,9 +305,11 @@ class PlanBuilder {
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return owners[a]->id < owners[b]->id; });
     std::vector<BufferRequest> sorted;
     for (size_t i : order) sorted.push_back(requests[i]);
-    for (size_t s = 0; s < scratch_.size(); ++s) sorted.push_back({scratch_[s], static_cast<int>(s), static_cast<int>(s)});
+    for (size_t s = 0; s < scratch_.size(); ++s)
+      sorted.push_back({scratch_[s], static_cast<int>(s), static_cast<int>(s)});
     ArenaLayout layout = plan_memory(sorted);
-    for (size_t i = 0; i < order.size(); ++i) places_[owners[order[i]]] = {Place::Kind::kArena, layout.offsets[i], nullptr};
+    for (size_t i = 0; i < order.size(); ++i)
+      places_[owners[order[i]]] = {Place::Kind::kArena, layout.offsets[i], nullptr};
     plan_->scratch_offsets_.assign(layout.offsets.begin() + static_cast<ptrdiff_t>(order.size()), layout.offsets.end());
     plan_->arena_bytes_ = layout.bytes;
   }
@@ -354,7 +364,7 @@ class PlanBuilder {
   std::unordered_map<ValuePtr, ValuePtr> alias_;
   std::unordered_map<ValuePtr, Place> places_;  // of roots
   std::unordered_map<ValuePtr, int> defined_;
-  std::unordered_map<ValuePtr, int> last_read_;  // of roots, step numbers
+  std::unordered_map<ValuePtr, int> last_read_;    // of roots, step numbers
   std::unordered_map<ValuePtr, int> last_reader_;  // node positions
   std::unordered_map<const ir::Node*, int> node_position_;
   std::vector<ValuePtr> operands_;  // of all node steps, in order
@@ -367,7 +377,8 @@ Result<std::unique_ptr<Plan>> Plan::bind(const ir::Graph& graph, std::span<const
   return PlanBuilder(graph, threads).build(inputs);
 }
 
-void Plan::apply(const std::vector<Patch>& patches, std::span<const void* const> inputs, std::span<void* const> outputs) {
+void Plan::apply(const std::vector<Patch>& patches, std::span<const void* const> inputs,
+                 std::span<void* const> outputs) {
   for (const Patch& p : patches) {
     void* data = nullptr;
     switch (p.place.kind) {
@@ -399,14 +410,16 @@ Status Plan::run(std::span<const void* const> inputs, std::span<void* const> out
   Status status;
   for (size_t i = 0; i < steps_.size(); ++i) {
     const Step& step = steps_[i];
-    if (stop != nullptr && stop->load(std::memory_order_relaxed)) return error(Code::kCancelled, "the run was cancelled");
+    if (stop != nullptr && stop->load(std::memory_order_relaxed))
+      return error(Code::kCancelled, "the run was cancelled");
     const StepArgs args{step.inputs.data(), step.outputs.data(), step.scratch, &status};
     if (observe == nullptr) {
       step.fn(args);
     } else {
       const auto begin = std::chrono::steady_clock::now();
       step.fn(args);
-      (*observe)(i, std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin).count());
+      (*observe)(
+          i, std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - begin).count());
     }
     if (!status.is_ok()) return std::move(status).with_node(step.node == nullptr ? "" : step.node->name);
   }

@@ -1,4 +1,5 @@
-// A graph bound to input shapes: kernels chosen, memory planned, pointers fixed. Made once for each combination of shapes.
+// A graph bound to input shapes: kernels chosen, memory planned, pointers fixed. Made once for each combination of
+// shapes.
 #pragma once
 
 #include <memory>
@@ -25,7 +26,7 @@ struct Step {
 struct Place {
   enum class Kind : uint8_t { kNone, kConstant, kInput, kOutput, kArena, kState };
   Kind kind = Kind::kNone;
-  size_t index = 0;           // input, output or state number; arena offset
+  size_t index = 0;            // input, output or state number; arena offset
   const void* data = nullptr;  // kConstant
 };
 

@@ -33,8 +33,10 @@ int activation_levels(const CompileOptions& options) {
   return target_has_vnni(active_target()) ? 255 : 127;
 }
 
-// A session over a lowered copy of the graph that also gives out `values` (by name), which must have plain layout there.
-Result<std::unique_ptr<Session>> probe(const ir::Graph& graph, const std::vector<std::string>& values, const passes::PassOptions& passes, int threads, bool profile) {
+// A session over a lowered copy of the graph that also gives out `values` (by name), which must have plain layout
+// there.
+Result<std::unique_ptr<Session>> probe(const ir::Graph& graph, const std::vector<std::string>& values,
+                                       const passes::PassOptions& passes, int threads, bool profile) {
   std::unique_ptr<ir::Graph> copy = graph.clone();
   for (const std::string& name : values) {
     ir::Value* v = copy->find_value(name);
@@ -51,13 +53,15 @@ Result<std::unique_ptr<Session>> probe(const ir::Graph& graph, const std::vector
 
 Status check_sample(const ir::Graph& graph, const std::vector<Tensor>& sample, int64_t index) {
   if (sample.size() != graph.inputs().size()) {
-    return error(Code::kCalibration, "calibration sample {} has {} inputs, the model wants {}", index, sample.size(), graph.inputs().size());
+    return error(Code::kCalibration, "calibration sample {} has {} inputs, the model wants {}", index, sample.size(),
+                 graph.inputs().size());
   }
   for (size_t i = 0; i < sample.size(); ++i) {
     if (sample[i].dtype() != DType::kF32) continue;
     for (int64_t k = 0; k < sample[i].size(); ++k) {
       if (!std::isfinite(sample[i].data<float>()[k])) {
-        return error(Code::kCalibration, "calibration sample {}: input '{}' has the value {} at position {}", index, graph.inputs()[i]->name, sample[i].data<float>()[k], k)
+        return error(Code::kCalibration, "calibration sample {}: input '{}' has the value {} at position {}", index,
+                     graph.inputs()[i]->name, sample[i].data<float>()[k], k)
             .with_hint("remove the sample or repair its preprocessing");
       }
     }
@@ -82,7 +86,8 @@ struct Noise {
 
 class PostTraining {
  public:
-  PostTraining(const ir::Graph& graph, const CompileOptions& options, const passes::PassOptions& passes, SampleSource& samples, CompileReport& report)
+  PostTraining(const ir::Graph& graph, const CompileOptions& options, const passes::PassOptions& passes,
+               SampleSource& samples, CompileReport& report)
       : graph_(graph), options_(options), passes_(passes), samples_(samples), report_(report) {
     scheme_.levels = activation_levels(options);
     scheme_.method = range_method(options.observer);
@@ -119,13 +124,15 @@ class PostTraining {
   }
 
   Status progress(std::string_view stage, int64_t done, int64_t total) const {
-    if (options_.progress && !options_.progress(stage, done, total)) return error(Code::kCancelled, "{} was cancelled", stage);
+    if (options_.progress && !options_.progress(stage, done, total))
+      return error(Code::kCancelled, "{} was cancelled", stage);
     return {};
   }
 
   Status check_names() {
     for (const std::string& name : options_.keep_fp32) {
-      if (find_node(graph_, name) == nullptr) return error(Code::kInvalidArgument, "there is no layer '{}' to keep in FP32", name);
+      if (find_node(graph_, name) == nullptr)
+        return error(Code::kInvalidArgument, "there is no layer '{}' to keep in FP32", name);
     }
     std::unique_ptr<ir::Graph> copy = graph_.clone();
     for (const quant::Layer& l : quant::find_layers(*copy)) {
@@ -157,7 +164,8 @@ class PostTraining {
       if (!outputs) return std::move(outputs.error()).with_context(fmt::format("calibration sample {}", count));
       for (size_t i = 0; i < values.size(); ++i) {
         const Tensor& t = (*outputs)[own + i];
-        if (Status s = observers_[values[i]].observe(t.values<float>()); !s.is_ok()) return std::move(s).with_context(fmt::format("calibration sample {}, tensor '{}'", count, values[i]));
+        if (Status s = observers_[values[i]].observe(t.values<float>()); !s.is_ok())
+          return std::move(s).with_context(fmt::format("calibration sample {}, tensor '{}'", count, values[i]));
       }
       if (decision_samples_.size() < kDecisionSamples) {
         std::vector<Tensor> kept;
@@ -166,7 +174,9 @@ class PostTraining {
       }
       LOWP_TRY(progress("calibrate", count + 1, samples_.size()));
     }
-    if (count == 0) return error(Code::kCalibration, "the calibration set is empty").with_hint("give at least one sample; 100 are usually enough");
+    if (count == 0)
+      return error(Code::kCalibration, "the calibration set is empty")
+          .with_hint("give at least one sample; 100 are usually enough");
     report_.calibration_samples = count;
     return {};
   }
@@ -217,7 +227,8 @@ class PostTraining {
       layers_[names[i]].snr_db = db;
       // Noise that came in with the input is another layer's fault: only a fall of several dB at this layer counts.
       if (db < options_.min_layer_snr_db && before - db > 6) {
-        keep_float(names[i], fmt::format("INT8 hurts: signal to noise falls to {:.1f} dB, at least {:.1f} is wanted", db, options_.min_layer_snr_db));
+        keep_float(names[i], fmt::format("INT8 hurts: signal to noise falls to {:.1f} dB, at least {:.1f} is wanted",
+                                         db, options_.min_layer_snr_db));
       }
       before = db;
     }
@@ -259,7 +270,8 @@ class PostTraining {
       // A table of INT8 rows is for size; it costs no time worth measuring.
       if (layer.op == "Gather" || layer.fp32_us == 0 || layer.int8_us == 0) continue;
       if (layer.int8_us > layer.fp32_us / kWorthwhileGain) {
-        keep_float(name, fmt::format("INT8 is not faster: {:.0f} us against {:.0f} us in FP32", layer.int8_us, layer.fp32_us));
+        keep_float(
+            name, fmt::format("INT8 is not faster: {:.0f} us against {:.0f} us in FP32", layer.int8_us, layer.fp32_us));
       }
     }
     return {};
@@ -279,8 +291,9 @@ class PostTraining {
 
 }  // namespace
 
-Result<std::unique_ptr<ir::Graph>> quantize_graph(std::unique_ptr<ir::Graph> graph, const CompileOptions& options, const passes::PassOptions& passes,
-                                                  SampleSource& samples, CompileReport& report) {
+Result<std::unique_ptr<ir::Graph>> quantize_graph(std::unique_ptr<ir::Graph> graph, const CompileOptions& options,
+                                                  const passes::PassOptions& passes, SampleSource& samples,
+                                                  CompileReport& report) {
   return PostTraining(*graph, options, passes, samples, report).run();
 }
 

@@ -1,5 +1,5 @@
-// Post-training quantization of a simplified graph: runs the calibration samples, chooses ranges, inserts Q/DQ, and keeps
-// in FP32 what INT8 would not serve.
+// Post-training quantization of a simplified graph: runs the calibration samples, chooses ranges, inserts Q/DQ, and
+// keeps in FP32 what INT8 would not serve.
 #pragma once
 
 #include "passes/pass.h"
@@ -8,8 +8,9 @@
 namespace lowp::runtime {
 
 // Consumes the float graph and gives it back with Q/DQ nodes; layer decisions go to the report.
-Result<std::unique_ptr<ir::Graph>> quantize_graph(std::unique_ptr<ir::Graph> graph, const CompileOptions& options, const passes::PassOptions& passes,
-                                                  SampleSource& samples, CompileReport& report);
+Result<std::unique_ptr<ir::Graph>> quantize_graph(std::unique_ptr<ir::Graph> graph, const CompileOptions& options,
+                                                  const passes::PassOptions& passes, SampleSource& samples,
+                                                  CompileReport& report);
 
 // Adds the nodes' final precisions to the layers of the report, and layers that quantization did not look at.
 void merge_layer_reports(const ir::Graph& graph, CompileReport& report);

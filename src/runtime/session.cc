@@ -8,7 +8,8 @@
 
 namespace lowp::runtime {
 
-Session::Session(std::shared_ptr<const Engine> engine, SessionOptions options) : engine_(std::move(engine)), options_(options) {
+Session::Session(std::shared_ptr<const Engine> engine, SessionOptions options)
+    : engine_(std::move(engine)), options_(options) {
   for (const ir::State& s : engine_->graph().states()) {
     states_.push_back(s.initial.clone());
     state_pointers_.push_back(states_.back().mutable_raw());
@@ -20,14 +21,16 @@ Session::Session(std::shared_ptr<const Engine> engine, SessionOptions options) :
 Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Engine> engine, SessionOptions options) {
   LOWP_CHECK(engine != nullptr);
   if (auto target = selected_target(); !target) return fail(target.error());
-  if (options.threads < 0 || options.threads > 1024) return fail(Code::kInvalidArgument, "threads is {}, 0 (all) to 1024 is wanted", options.threads);
+  if (options.threads < 0 || options.threads > 1024)
+    return fail(Code::kInvalidArgument, "threads is {}, 0 (all) to 1024 is wanted", options.threads);
   if (options.threads == 0) options.threads = available_threads();
   return std::unique_ptr<Session>(new Session(std::move(engine), options));
 }
 
 Result<Session::CachedPlan*> Session::find_plan(std::span<const Tensor> inputs) {
   const auto& want = engine_->graph().inputs();
-  if (inputs.size() != want.size()) return fail(Code::kInvalidArgument, "{} inputs were given, the model wants {}", inputs.size(), want.size());
+  if (inputs.size() != want.size())
+    return fail(Code::kInvalidArgument, "{} inputs were given, the model wants {}", inputs.size(), want.size());
   auto same = [&](const CachedPlan& c) {
     for (size_t i = 0; i < inputs.size(); ++i) {
       const TensorType& t = c.inputs[i];
@@ -65,7 +68,8 @@ Result<Session::CachedPlan*> Session::bind_plan(std::vector<TensorType> inputs) 
 
 Result<std::vector<TensorType>> Session::bind(std::span<const TensorType> inputs) {
   if (inputs.size() != engine_->graph().inputs().size()) {
-    return fail(Code::kInvalidArgument, "{} inputs were given, the model wants {}", inputs.size(), engine_->graph().inputs().size());
+    return fail(Code::kInvalidArgument, "{} inputs were given, the model wants {}", inputs.size(),
+                engine_->graph().inputs().size());
   }
   for (const CachedPlan& c : plans_) {
     if (std::equal(inputs.begin(), inputs.end(), c.inputs.begin(), c.inputs.end())) return c.plan->output_types();
@@ -108,10 +112,12 @@ Result<std::vector<Tensor>> Session::run(std::span<const Tensor> inputs) {
 Status Session::run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs) {
   LOWP_ASSIGN(CachedPlan * cached, find_plan(inputs));
   const auto& types = cached->plan->output_types();
-  if (outputs.size() != types.size()) return error(Code::kInvalidArgument, "{} outputs were given, the model has {}", outputs.size(), types.size());
+  if (outputs.size() != types.size())
+    return error(Code::kInvalidArgument, "{} outputs were given, the model has {}", outputs.size(), types.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].dtype() != types[i].dtype || outputs[i].extents() != types[i].extents()) {
-      return error(Code::kShapeMismatch, "output '{}' is {}, the buffer is {}", engine_->graph().outputs()[i].name, types[i].to_string(), outputs[i].type().to_string());
+      return error(Code::kShapeMismatch, "output '{}' is {}, the buffer is {}", engine_->graph().outputs()[i].name,
+                   types[i].to_string(), outputs[i].type().to_string());
     }
   }
   return execute(*cached, inputs, outputs);
@@ -131,7 +137,8 @@ std::vector<ProfileEntry> Session::profile() const {
   const CachedPlan& cached = plans_.front();
   for (size_t i = 0; i < cached.timing.size(); ++i) {
     const Step& step = cached.plan->steps()[i];
-    entries.push_back({step.node == nullptr ? "" : step.node->name, step.node == nullptr ? "copy" : op_display_name(*step.node->op), step.kernel,
+    entries.push_back({step.node == nullptr ? "" : step.node->name,
+                       step.node == nullptr ? "copy" : op_display_name(*step.node->op), step.kernel,
                        cached.timing[i].first, cached.timing[i].second, step.macs, step.bytes});
   }
   return entries;

@@ -13,8 +13,8 @@
 namespace lowp::runtime {
 
 struct SessionOptions {
-  int threads = 0;                               // 0: available_threads()
-  size_t bind_cache_bytes = size_t{256} << 20;   // plans kept for other shapes, beyond the newest one
+  int threads = 0;                              // 0: available_threads()
+  size_t bind_cache_bytes = size_t{256} << 20;  // plans kept for other shapes, beyond the newest one
   bool profile = false;
 };
 
@@ -42,7 +42,8 @@ class Session {
 
   // Runs with inputs in the order of graph().inputs(). Outputs are new tensors, which the caller owns.
   Result<std::vector<Tensor>> run(std::span<const Tensor> inputs);
-  // Into the caller's tensors, whose types must be what bind() gave. Allocates nothing when the shapes were bound before.
+  // Into the caller's tensors, whose types must be what bind() gave. Allocates nothing when the shapes were bound
+  // before.
   Status run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs);
 
   // Ends a run in another thread at the next step, with kCancelled. Holds for one run.
