@@ -92,6 +92,14 @@ Extents row_major_strides(std::span<const int64_t> extents) {
   return s;
 }
 
+Extents physical_extents(const Extents& logical, Layout layout) {
+  if (layout == Layout::kPlain || logical.size() < 3) return logical;
+  Extents e = {logical[0]};
+  e.insert(e.end(), logical.begin() + 2, logical.end());
+  e.push_back(logical[1]);
+  return e;
+}
+
 std::string_view layout_name(Layout layout) { return layout == Layout::kPlain ? "plain" : "channels-last"; }
 
 }  // namespace lowp::ir

@@ -73,5 +73,8 @@ enum class Layout : uint8_t {
   kChannelsLast = 1,  // N, spatial..., C; rank >= 3
 };
 std::string_view layout_name(Layout layout);
+// Logical extents in the order in which they lie in memory: N, C, H, W becomes N, H, W, C. Tensors of fewer than three
+// dimensions have one layout.
+Extents physical_extents(const Extents& logical, Layout layout);
 
 }  // namespace lowp::ir

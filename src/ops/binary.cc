@@ -1,4 +1,6 @@
 // Element-wise functions of two operands with numpy broadcasting, and their variadic and comparing relatives.
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/reduce/reduce.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -271,6 +273,43 @@ Status upgrade_broadcast(ImportedNode& node) {
   return {};
 }
 
+// Two f32 operands with broadcasting, in whatever layout they share.
+template <kernels::Binary kOp>
+Status lower_binary(LowerContext& ctx) {
+  if (ctx.node().inputs.size() != 2 || ctx.dtype(0) != DType::kF32 || ctx.dtype(1) != DType::kF32) return {};
+  const Extents a = ctx.in_physical(0);
+  const Extents b = ctx.in_physical(1);
+  kernels::Broadcast broadcast;
+  if (!kernels::make_broadcast(a.data(), static_cast<int>(a.size()), b.data(), static_cast<int>(b.size()), &broadcast)) return {};
+  const int threads = ctx.threads();
+  if (a == ctx.out_physical(0)) ctx.allow_in_place(0, 0);
+  if (b == ctx.out_physical(0)) ctx.allow_in_place(0, 1);
+  ctx.emit("elementwise.f32", [broadcast, threads](const StepArgs& s) { kernels::binary_f32(kOp, broadcast, s.in<float>(0), s.in<float>(1), s.out<float>(0), threads); });
+  return {};
+}
+
+// SumTo where the summed dimensions are the leading ones, which is what broadcasting a bias or a scale leaves.
+Status lower_sum_to(LowerContext& ctx) {
+  if (ctx.dtype(0) != DType::kF32) return {};
+  const int64_t total = ctx.in_size(0);
+  const int64_t kept = ir::element_count(ctx.out(0));
+  if (kept == total) {
+    ctx.alias(0, 0);
+    return {};
+  }
+  const Extents& x = ctx.in(0);
+  const Extents& y = ctx.out(0);
+  size_t tail = 0;
+  int64_t matched = 1;
+  while (tail < y.size() && y[y.size() - 1 - tail] == x[x.size() - 1 - tail]) matched *= y[y.size() - 1 - tail++];
+  if (matched != kept || kept == 0) return {};
+  const int threads = ctx.threads();
+  ctx.emit("reduce.f32", [total, kept, threads](const StepArgs& s) {
+    kernels::reduce_f32(kernels::Reduce::kSum, s.in<float>(0), s.out<float>(0), 1, total / kept, kept, threads);
+  });
+  return {};
+}
+
 std::vector<Sample> samples() {
   return {{{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {3, 5, 7}, 0.5, 2.0}}},
           {{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {7}, 0.5, 2.0}}},
@@ -375,6 +414,14 @@ std::vector<OpDef> binary() {
     if (def.name == "Mod") def.attrs = ir::AttrCodec::of<ModAttrs>();
     if (def.name == "BitShift") def.attrs = ir::AttrCodec::of<BitShiftAttrs>();
     if (def.name == "Add" || def.name == "Mul") def.quantize = QuantRule::kElementwise;
+    using B = kernels::Binary;
+    const std::pair<std::string_view, Status (*)(LowerContext&)> kernels_of[] = {
+        {"Add", lower_binary<B::kAdd>}, {"Sub", lower_binary<B::kSub>}, {"Mul", lower_binary<B::kMul>}, {"Div", lower_binary<B::kDiv>},
+        {"Min", lower_binary<B::kMin>}, {"Max", lower_binary<B::kMax>}, {"Pow", lower_binary<B::kPow>}, {"PRelu", lower_binary<B::kPrelu>},
+    };
+    for (const auto& [name, lower] : kernels_of) {
+      if (def.name == name) def.lower = lower;
+    }
   }
   OpDef sum_to = make("SumTo", infer_sum_to, sum_to_reference, nullptr, 1, [] {
     return std::vector<Sample>{{{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {7}}}},
@@ -383,6 +430,7 @@ std::vector<OpDef> binary() {
   sum_to.domain = kLowpDomain;
   sum_to.layout = LayoutRule::kPlain;
   sum_to.upgrade = nullptr;
+  sum_to.lower = lower_sum_to;
   defs.push_back(std::move(sum_to));
   return defs;
 }

@@ -1,6 +1,10 @@
 // Ops that move elements: Transpose, Concat, Split, Slice, Gather, Pad, Tile.
 #include "ops/movement.h"
 
+#include <array>
+
+#include "kernels/gather/gather.h"
+#include "kernels/layout/layout.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -61,6 +65,65 @@ Status transpose(EvalContext& ctx) {
     return {};
   });
 }
+bool whole_bytes(DType t) { return dtype_bits(t) >= 8; }
+
+Status lower_transpose(LowerContext& ctx) {
+  const Extents shape = ctx.in(0);
+  LOWP_ASSIGN(auto perm, permutation(ctx.attrs<TransposeAttrs>(), shape.size()));
+  if (shape.size() > kernels::kMaxLayoutRank || !whole_bytes(ctx.dtype(0)) || shape.empty()) return {};
+  // Only dimensions of 1 move: the same bytes.
+  int64_t last = -1;
+  bool same_bytes = true;
+  for (int64_t p : perm) {
+    if (shape[static_cast<size_t>(p)] == 1) continue;
+    same_bytes = same_bytes && p > last;
+    last = p;
+  }
+  if (same_bytes) {
+    ctx.alias(0, 0);
+    return {};
+  }
+  std::array<int64_t, kernels::kMaxLayoutRank> dims{};
+  std::array<int, kernels::kMaxLayoutRank> order{};
+  for (size_t i = 0; i < shape.size(); ++i) {
+    dims[i] = shape[i];
+    order[i] = static_cast<int>(perm[i]);
+  }
+  const int rank = static_cast<int>(shape.size());
+  const size_t bytes = dtype_bytes(ctx.dtype(0), 1);
+  const int threads = ctx.threads();
+  ctx.emit("layout.transpose", [dims, order, rank, bytes, threads](const StepArgs& s) {
+    kernels::transpose(dims.data(), order.data(), rank, bytes, s.inputs[0], s.outputs[0], threads);
+  });
+  return {};
+}
+
+// A contiguous block of `extents` copied from x + x_offset with x_strides to y + y_offset with y_strides (elements).
+struct BlockCopy {
+  kernels::StridedCopy copy;
+  int64_t x_offset = 0;
+  int64_t y_offset = 0;
+  bool empty = false;
+};
+BlockCopy block_copy(const Extents& extents, const Extents& x_strides, const Extents& y_strides, int64_t x_offset, int64_t y_offset) {
+  BlockCopy b;
+  b.x_offset = x_offset;
+  b.y_offset = y_offset;
+  b.copy.rank = static_cast<int>(extents.size());
+  for (size_t i = 0; i < extents.size(); ++i) {
+    b.copy.dims[i] = extents[i];
+    b.copy.x_strides[i] = x_strides[i];
+    b.copy.y_strides[i] = y_strides[i];
+    b.empty = b.empty || extents[i] == 0;
+  }
+  return b;
+}
+void run_copy(const BlockCopy& b, size_t bytes, const void* x, void* y, int threads) {
+  if (b.empty) return;
+  kernels::strided_copy(b.copy, bytes, static_cast<const char*>(x) + b.x_offset * static_cast<int64_t>(bytes), static_cast<char*>(y) + b.y_offset * static_cast<int64_t>(bytes), threads);
+}
+bool copyable(const LowerContext& ctx) { return !ctx.in(0).empty() && ctx.in(0).size() <= kernels::kMaxLayoutRank && whole_bytes(ctx.dtype(0)); }
+
 Status transpose_gradient(GradContext& g) {
   const auto rank = static_cast<size_t>(g.in(0)->type.rank());
   LOWP_ASSIGN(auto perm, permutation(g.attrs<TransposeAttrs>(), rank));
@@ -122,6 +185,23 @@ Status concat(EvalContext& ctx) {
     }
     return {};
   });
+}
+Status lower_concat(LowerContext& ctx) {
+  if (!copyable(ctx)) return {};
+  LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<AxisAttrs>().axis, static_cast<int64_t>(ctx.in(0).size())));
+  const Extents y_strides = ir::row_major_strides(ctx.out(0));
+  std::vector<BlockCopy> copies;
+  int64_t offset = 0;
+  for (size_t i = 0; i < ctx.node().inputs.size(); ++i) {
+    copies.push_back(block_copy(ctx.in(i), ir::row_major_strides(ctx.in(i)), y_strides, 0, offset * y_strides[static_cast<size_t>(axis)]));
+    offset += ctx.in(i)[static_cast<size_t>(axis)];
+  }
+  const size_t bytes = dtype_bytes(ctx.dtype(0), 1);
+  const int threads = ctx.threads();
+  ctx.emit("layout.copy", [copies, bytes, threads](const StepArgs& s) {
+    for (size_t i = 0; i < copies.size(); ++i) run_copy(copies[i], bytes, s.inputs[i], s.outputs[0], threads);
+  });
+  return {};
 }
 Status concat_gradient(GradContext& g) {
   LOWP_ASSIGN(int64_t axis, normalize_axis(g.attrs<AxisAttrs>().axis, g.out()->type.rank()));
@@ -198,6 +278,24 @@ Status split(EvalContext& ctx) {
     }
     return {};
   });
+}
+Status lower_split(LowerContext& ctx) {
+  if (!copyable(ctx)) return {};
+  LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<SplitAttrs>().axis, static_cast<int64_t>(ctx.in(0).size())));
+  const Extents x_strides = ir::row_major_strides(ctx.in(0));
+  std::vector<BlockCopy> copies;
+  int64_t offset = 0;
+  for (size_t i = 0; i < ctx.node().outputs.size(); ++i) {
+    if (!ctx.wants(i)) return {};
+    copies.push_back(block_copy(ctx.out(i), x_strides, ir::row_major_strides(ctx.out(i)), offset * x_strides[static_cast<size_t>(axis)], 0));
+    offset += ctx.out(i)[static_cast<size_t>(axis)];
+  }
+  const size_t bytes = dtype_bytes(ctx.dtype(0), 1);
+  const int threads = ctx.threads();
+  ctx.emit("layout.copy", [copies, bytes, threads](const StepArgs& s) {
+    for (size_t i = 0; i < copies.size(); ++i) run_copy(copies[i], bytes, s.inputs[0], s.outputs[i], threads);
+  });
+  return {};
 }
 Status split_gradient(GradContext& g) {
   std::vector<ir::Value*> parts;
@@ -287,6 +385,22 @@ Status slice(EvalContext& ctx) {
   });
 }
 
+Status lower_slice(LowerContext& ctx) {
+  if (!copyable(ctx) || ctx.known(1) == nullptr || ctx.known(2) == nullptr || (ctx.has(3) && ctx.known(3) == nullptr) || (ctx.has(4) && ctx.known(4) == nullptr)) return {};
+  LOWP_ASSIGN(auto ranges, slice_ranges(ctx.in(0), ctx.known(1), ctx.known(2), ctx.known(3), ctx.known(4)));
+  Extents strides = ir::row_major_strides(ctx.in(0));
+  int64_t offset = 0;
+  for (size_t i = 0; i < strides.size(); ++i) {
+    offset += strides[i] * ranges[i].start;
+    strides[i] *= ranges[i].step;
+  }
+  const BlockCopy copy = block_copy(ctx.out(0), strides, ir::row_major_strides(ctx.out(0)), offset, 0);
+  const size_t bytes = dtype_bytes(ctx.dtype(0), 1);
+  const int threads = ctx.threads();
+  ctx.emit("layout.copy", [copy, bytes, threads](const StepArgs& s) { run_copy(copy, bytes, s.inputs[0], s.outputs[0], threads); });
+  return {};
+}
+
 // ---- Gather(data, indices) ----
 
 struct GatherAttrs {
@@ -331,6 +445,36 @@ Status gather(EvalContext& ctx) {
       out += row;
     }
   }
+  return {};
+}
+
+Status lower_gather(LowerContext& ctx) {
+  if (!whole_bytes(ctx.dtype(0))) return {};
+  const Extents& x = ctx.in(0);
+  LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<GatherAttrs>().axis, static_cast<int64_t>(x.size())));
+  kernels::GatherArgs args;
+  args.limit = x[static_cast<size_t>(axis)];
+  args.count = ctx.in_size(1);
+  args.index_dtype = ctx.dtype(1);
+  args.row_bytes = static_cast<int64_t>(dtype_bytes(ctx.dtype(0), 1));
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (static_cast<int64_t>(i) < axis) args.outer *= x[i];
+    if (static_cast<int64_t>(i) > axis) args.row_bytes *= x[i];
+  }
+  const int threads = ctx.threads();
+  ctx.emit("gather", [args, threads](const StepArgs& s) {
+    const int64_t bad = kernels::find_bad_index(s.inputs[1], args.index_dtype, args.count, args.limit);
+    if (bad >= 0) {
+      const int64_t index = args.index_dtype == DType::kI64 ? s.in<int64_t>(1)[bad] : s.in<int32_t>(1)[bad];
+      *s.status = error(Code::kInvalidArgument, "index {} at position {} is outside an axis of {}", index, bad, args.limit);
+      return;
+    }
+    kernels::GatherArgs call = args;
+    call.x = s.inputs[0];
+    call.indices = s.inputs[1];
+    call.y = s.outputs[0];
+    kernels::gather(call, threads);
+  });
   return {};
 }
 
@@ -541,6 +685,7 @@ std::vector<OpDef> movement() {
     OpDef& def = add("Transpose", 1, 1, infer_transpose, transpose);
     def.attrs = ir::AttrCodec::of<TransposeAttrs>();
     def.gradient = transpose_gradient;
+    def.lower = lower_transpose;
     def.samples = [] {
       return std::vector<Sample>{{{}, {{DType::kF32, {3, 5}}}},
                                  {{{"perm", std::vector<int64_t>{0, 2, 1, 3}}}, {{DType::kF32, {2, 5, 3, 17}}}},
@@ -551,6 +696,7 @@ std::vector<OpDef> movement() {
     OpDef& def = add("Concat", 1, 1 << 20, infer_concat, concat);
     def.attrs = ir::AttrCodec::of<AxisAttrs>();
     def.gradient = concat_gradient;
+    def.lower = lower_concat;
     def.upgrade = [](ImportedNode& node) -> Status {
       if (node.version < 4 && !node.attrs.contains("axis")) node.attrs["axis"] = int64_t{1};
       return {};
@@ -566,6 +712,7 @@ std::vector<OpDef> movement() {
     def.max_outputs = 1 << 20;
     def.attrs = ir::AttrCodec::of<SplitAttrs>();
     def.gradient = split_gradient;
+    def.lower = lower_split;
     def.upgrade = upgrade_split;
     def.samples = [] {
       return std::vector<Sample>{{{{"axis", int64_t{-1}}}, {{DType::kF32, {3, 6}}}, 2},
@@ -575,6 +722,7 @@ std::vector<OpDef> movement() {
   {
     OpDef& def = add("Slice", 3, 5, infer_slice, slice);
     def.upgrade = upgrade_slice;
+    def.lower = lower_slice;
     def.samples = [] {
       return std::vector<Sample>{{{}, {{DType::kF32, {6, 7}}, ints({1, 0}), ints({5, 100})}},
                                  {{}, {{DType::kF32, {6, 7}}, ints({-1}), ints({-100}), ints({1}), ints({-2})}}};
@@ -584,6 +732,7 @@ std::vector<OpDef> movement() {
     OpDef& def = add("Gather", 2, 2, infer_gather, gather);
     def.attrs = ir::AttrCodec::of<GatherAttrs>();
     def.quantize = QuantRule::kEmbedding;
+    def.lower = lower_gather;
     def.samples = [] {
       return std::vector<Sample>{{{}, {{DType::kF32, {11, 9}}, {DType::kI64, {2, 3}, -11, 10}}},
                                  {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 4, 5}}, {DType::kI32, {6}, 0, 3}}}};

@@ -2,6 +2,7 @@
 // GroupNormalization, LpNormalization.
 #include "ops/norm.h"
 
+#include "kernels/norm/norm.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -123,6 +124,34 @@ Status layer_norm(EvalContext& ctx) {
     });
     return {};
   });
+}
+template <bool kCentre>
+Status lower_layer_norm(LowerContext& ctx) {
+  const auto& a = ctx.attrs<LayerNormAttrs>();
+  LOWP_ASSIGN(int64_t axis, normalize_axis(a.axis, static_cast<int64_t>(ctx.in(0).size())));
+  const Extents normalized(ctx.in(0).begin() + axis, ctx.in(0).end());
+  kernels::LayerNormArgs args;
+  args.n = ir::element_count(normalized);
+  // Scale and bias for each normalized element; other broadcasts stay with the reference.
+  if (ctx.dtype(0) != DType::kF32 || args.n == 0 || ctx.in(1) != normalized || (ctx.has(2) && ctx.in(2) != normalized)) return {};
+  args.rows = ctx.in_size(0) / args.n;
+  args.rms = !kCentre;
+  args.eps = a.epsilon;
+  const bool bias = ctx.has(2);
+  const bool mean = ctx.wants(1);
+  const bool inv_std = ctx.wants(2);
+  const int threads = ctx.threads();
+  ctx.emit("layer_norm.f32", [args, bias, mean, inv_std, threads](const StepArgs& s) {
+    kernels::LayerNormArgs call = args;
+    call.x = s.in<float>(0);
+    call.gamma = s.in<float>(1);
+    if (bias) call.beta = s.in<float>(2);
+    call.y = s.out<float>(0);
+    if (mean) call.mean_out = s.out<float>(1);
+    if (inv_std) call.inv_std_out = s.out<float>(2);
+    kernels::layer_norm_f32(call, threads);
+  });
+  return {};
 }
 Status layer_norm_gradient(GradContext& g) {
   // With xhat = (x - mean) * r and s = dy * scale: dx = r * (s - mean(s) - xhat * mean(s * xhat))
@@ -252,6 +281,48 @@ Status lp_norm(EvalContext& ctx) {
   });
 }
 
+Status lower_lp_norm(LowerContext& ctx) {
+  const auto& a = ctx.attrs<LpNormAttrs>();
+  const Extents& x = ctx.in(0);
+  LOWP_ASSIGN(int64_t axis, normalize_axis(a.axis, static_cast<int64_t>(x.size())));
+  if (ctx.dtype(0) != DType::kF32 || a.p != 2 || axis != static_cast<int64_t>(x.size()) - 1 || x.back() == 0) return {};
+  const int64_t n = x.back();
+  const int64_t rows = ctx.in_size(0) / n;
+  const int threads = ctx.threads();
+  // A row of zeros stays one: the smallest normal number as the least norm keeps 0 / 0 away.
+  ctx.emit("l2_normalize.f32", [n, rows, threads](const StepArgs& s) {
+    kernels::l2_normalize_f32(s.in<float>(0), s.out<float>(0), rows, n, std::numeric_limits<float>::min(), threads);
+  });
+  return {};
+}
+template <bool kInstance>
+Status lower_grouped(LowerContext& ctx) {
+  const Extents& x = ctx.in(0);
+  if (ctx.dtype(0) != DType::kF32 || ctx.dtype(1) != DType::kF32 || ctx.in_size(0) == 0) return {};
+  kernels::GroupNormArgs args;
+  args.batch = x[0];
+  args.channels = x[1];
+  args.inner = ctx.in_size(0) / (x[0] * x[1]);
+  if constexpr (kInstance) {
+    args.groups = args.channels;
+    args.eps = ctx.attrs<InstanceNormAttrs>().epsilon;
+  } else {
+    args.groups = ctx.attrs<GroupNormAttrs>().num_groups;
+    args.eps = ctx.attrs<GroupNormAttrs>().epsilon;
+  }
+  if (args.groups < 1 || args.channels % args.groups != 0 || ctx.in_size(1) != args.channels || ctx.in_size(2) != args.channels) return {};
+  const int threads = ctx.threads();
+  ctx.emit("group_norm.f32", [args, threads](const StepArgs& s) {
+    kernels::GroupNormArgs call = args;
+    call.x = s.in<float>(0);
+    call.gamma = s.in<float>(1);
+    call.beta = s.in<float>(2);
+    call.y = s.out<float>(0);
+    kernels::group_norm_f32(call, threads);
+  });
+  return {};
+}
+
 std::vector<Sample> layer_norm_samples() {
   return {{{}, {{DType::kF32, {3, 5, 37}}, {DType::kF32, {37}}, {DType::kF32, {37}}}},
           {{{"epsilon", 1e-12F}}, {{DType::kF32, {7, 128}}, {DType::kF32, {128}}, {DType::kF32, {128}}}}};
@@ -291,11 +362,13 @@ std::vector<OpDef> norm() {
     def.max_outputs = 3;
     def.attrs = ir::AttrCodec::of<LayerNormAttrs>();
     def.gradient = layer_norm_gradient;
+    def.lower = lower_layer_norm<true>;
     def.samples = layer_norm_samples;
   }
   {
     OpDef& def = add("RMSNormalization", 2, 2, infer_layer_norm, layer_norm<false>, 23);
     def.attrs = ir::AttrCodec::of<LayerNormAttrs>();
+    def.lower = lower_layer_norm<false>;
     def.samples = rms_norm_samples;
   }
   {
@@ -305,12 +378,18 @@ std::vector<OpDef> norm() {
       node.attrs.erase("consumed_inputs");
       return {};
     };
+    def.lower = lower_grouped<true>;
     def.samples = channel_samples;
   }
-  add("GroupNormalization", 3, 3, infer_channel_norm, group_norm, 21).attrs = ir::AttrCodec::of<GroupNormAttrs>();
+  {
+    OpDef& def = add("GroupNormalization", 3, 3, infer_channel_norm, group_norm, 21);
+    def.attrs = ir::AttrCodec::of<GroupNormAttrs>();
+    def.lower = lower_grouped<false>;
+  }
   {
     OpDef& def = add("LpNormalization", 1, 1, infer_same_as_input, lp_norm, 1);
     def.attrs = ir::AttrCodec::of<LpNormAttrs>();
+    def.lower = lower_lp_norm;
     def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 37}}}}}; };
   }
   return defs;

@@ -136,6 +136,11 @@ class LowerContext {
   const Tensor* known(size_t i) const { return i < known_.size() ? known_[i] : nullptr; }
   int threads() const { return threads_; }
 
+  // Extents in the order in which they lie in memory.
+  Extents in_physical(size_t i) const { return ir::physical_extents(in(i), in_layout(i)); }
+  Extents out_physical(size_t i) const { return ir::physical_extents(out(i), out_layout(i)); }
+  int64_t in_size(size_t i) const { return ir::element_count(in(i)); }
+
   // Output i is input j's bytes under another type; no step is needed.
   void alias(size_t output, size_t input) { alias_ = {static_cast<int>(output), static_cast<int>(input)}; }
   // The kernel may write output i over input j when nobody else needs the input.

@@ -1,4 +1,5 @@
 // MaxPool, AveragePool, LpPool and their global forms.
+#include "kernels/pool/pool.h"
 #include "ops/reference.h"
 #include "ops/window.h"
 
@@ -155,6 +156,59 @@ Status global_average_gradient(GradContext& g) {
   return {};
 }
 
+bool channels_last(const LowerContext& ctx) {
+  return ctx.in_layout(0) == ir::Layout::kChannelsLast && ctx.out_layout(0) == ir::Layout::kChannelsLast && (ctx.in(0).size() == 3 || ctx.in(0).size() == 4);
+}
+void emit_pool(LowerContext& ctx, const kernels::PoolArgs& args, bool max) {
+  const int threads = ctx.threads();
+  const DType dtype = ctx.dtype(0);
+  ctx.emit(max ? "pool.max" : "pool.average", [args, dtype, threads, max](const StepArgs& s) {
+    if (max) {
+      kernels::max_pool(args, dtype, s.inputs[0], s.outputs[0], threads);
+    } else {
+      kernels::average_pool_f32(args, s.in<float>(0), s.out<float>(0), threads);
+    }
+  });
+}
+template <bool kMax>
+Status lower_pool(LowerContext& ctx) {
+  const DType t = ctx.dtype(0);
+  if (ctx.wants(1) || !channels_last(ctx) || !(t == DType::kF32 || (kMax && (t == DType::kU8 || t == DType::kI8)))) return {};
+  const auto& a = ctx.attrs<PoolAttrs>();
+  const Extents& x = ctx.in(0);
+  const Extents& y = ctx.out(0);
+  LOWP_ASSIGN(Window w, resolve_window(a, a.kernel_shape, ir::Dims(x.begin() + 2, x.end()), a.ceil_mode));
+  const bool two = x.size() == 4;
+  const size_t last = w.rank() - 1;
+  kernels::PoolArgs args;
+  args.batch = x[0];
+  args.channels = x[1];
+  args.in_h = two ? x[2] : 1;
+  args.in_w = x.back();
+  args.out_h = two ? y[2] : 1;
+  args.out_w = y.back();
+  args.kernel_h = two ? w.kernel[0] : 1;
+  args.kernel_w = w.kernel[last];
+  args.stride_h = two ? w.strides[0] : 1;
+  args.stride_w = w.strides[last];
+  args.dilation_h = two ? w.dilations[0] : 1;
+  args.dilation_w = w.dilations[last];
+  args.pad_top = two ? w.pads_begin[0] : 0;
+  args.pad_left = w.pads_begin[last];
+  args.pad_bottom = two ? w.pads_end[0] : 0;
+  args.pad_right = w.pads_end[last];
+  args.count_include_pad = a.count_include_pad;
+  emit_pool(ctx, args, kMax);
+  return {};
+}
+template <bool kMax>
+Status lower_global(LowerContext& ctx) {
+  if (!channels_last(ctx) || ctx.dtype(0) != DType::kF32) return {};
+  const Extents& x = ctx.in(0);
+  emit_pool(ctx, kernels::global_pool_args(x[0], x.size() == 4 ? x[2] : 1, x.back(), x[1]), kMax);
+  return {};
+}
+
 std::vector<Sample> pool_samples() {
   const std::vector<int64_t> three = {3, 3};
   return {
@@ -184,11 +238,20 @@ std::vector<OpDef> pool() {
     def.max_outputs = 2;
     def.attrs = ir::AttrCodec::of<PoolAttrs>();
     def.quantize = QuantRule::kPassThrough;
+    def.lower = lower_pool<true>;
   }
-  add("AveragePool", infer_pool, average_pool, pool_samples).attrs = ir::AttrCodec::of<PoolAttrs>();
+  {
+    OpDef& def = add("AveragePool", infer_pool, average_pool, pool_samples);
+    def.attrs = ir::AttrCodec::of<PoolAttrs>();
+    def.lower = lower_pool<false>;
+  }
   auto global_samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {2, 19, 5, 7}}}}}; };
-  add("GlobalAveragePool", infer_global, global_average, global_samples).gradient = global_average_gradient;
-  add("GlobalMaxPool", infer_global, global_max, global_samples);
+  {
+    OpDef& def = add("GlobalAveragePool", infer_global, global_average, global_samples);
+    def.gradient = global_average_gradient;
+    def.lower = lower_global<false>;
+  }
+  add("GlobalMaxPool", infer_global, global_max, global_samples).lower = lower_global<true>;
   return defs;
 }
 

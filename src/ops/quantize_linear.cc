@@ -1,4 +1,5 @@
 // QuantizeLinear and DequantizeLinear, per tensor, per axis and blocked; DynamicQuantizeLinear.
+#include "kernels/quantize/quantize.h"
 #include "ops/quantize_linear.h"
 
 #include "base/storage_types.h"
@@ -151,6 +152,67 @@ Status dequantize(EvalContext& ctx) {
   });
 }
 
+// Kernel arguments for constant scales, per tensor or along an axis of a plain tensor, 8-bit on one side and f32 on the
+// other; null where the reference must do it.
+struct Channels {
+  kernels::QuantizeArgs args;
+  std::vector<float> scales;
+  std::vector<int32_t> zeros;
+};
+std::shared_ptr<Channels> channels_of(const LowerContext& ctx, DType q) {
+  if (q != DType::kU8 && q != DType::kI8) return nullptr;
+  const Tensor* scale = ctx.known(1);
+  const Tensor* zero = ctx.known(2);
+  if (scale == nullptr || scale->dtype() != DType::kF32 || (ctx.has(2) && zero == nullptr)) return nullptr;
+  auto c = std::make_shared<Channels>();
+  c->args.dtype = q;
+  c->args.inner = ctx.in_size(0);
+  if (scale->size() != 1) {
+    if (scale->rank() != 1 || ctx.in_layout(0) != ir::Layout::kPlain) return nullptr;
+    auto axis = normalize_axis(ctx.attrs<QuantizeAttrs>().axis, static_cast<int64_t>(ctx.in(0).size()));
+    if (!axis || ctx.in(0)[static_cast<size_t>(*axis)] != scale->size()) return nullptr;
+    c->args.channels = scale->size();
+    c->args.inner = 1;
+    for (size_t i = static_cast<size_t>(*axis) + 1; i < ctx.in(0).size(); ++i) c->args.inner *= ctx.in(0)[i];
+    c->args.outer = ctx.in_size(0) / std::max<int64_t>(1, c->args.channels * c->args.inner);
+  }
+  c->scales.assign(scale->data<float>(), scale->data<float>() + scale->size());
+  for (float s : c->scales) {
+    if (!(s > 0)) return nullptr;
+  }
+  c->zeros.assign(c->scales.size(), 0);
+  if (zero != nullptr) {
+    const Extents z = zero->to_int64s();
+    if (z.size() != c->zeros.size()) return nullptr;
+    for (size_t i = 0; i < z.size(); ++i) c->zeros[i] = static_cast<int32_t>(z[i]);
+  }
+  return c;
+}
+Status lower_quantize(LowerContext& ctx) {
+  auto c = ctx.dtype(0) == DType::kF32 ? channels_of(ctx, ctx.out_dtype(0)) : nullptr;
+  if (!c) return {};
+  const int threads = ctx.threads();
+  ctx.emit("quantize.f32", [c, threads](const StepArgs& s) {
+    kernels::QuantizeArgs args = c->args;
+    args.scale = c->scales.data();
+    args.zero_point = c->zeros.data();
+    kernels::quantize_f32(args, s.in<float>(0), s.outputs[0], threads);
+  });
+  return {};
+}
+Status lower_dequantize(LowerContext& ctx) {
+  auto c = ctx.out_dtype(0) == DType::kF32 ? channels_of(ctx, ctx.dtype(0)) : nullptr;
+  if (!c) return {};
+  const int threads = ctx.threads();
+  ctx.emit("dequantize.f32", [c, threads](const StepArgs& s) {
+    kernels::QuantizeArgs args = c->args;
+    args.scale = c->scales.data();
+    args.zero_point = c->zeros.data();
+    kernels::dequantize_f32(args, s.inputs[0], s.out<float>(0), threads);
+  });
+  return {};
+}
+
 // ---- DynamicQuantizeLinear(x) -> y u8, scale, zero point ----
 
 Status infer_dynamic(InferContext& ctx) {
@@ -197,6 +259,7 @@ std::vector<OpDef> quantize_linear() {
   q.attrs = ir::AttrCodec::of<QuantizeAttrs>();
   q.infer = infer_quantize;
   q.reference = quantize;
+  q.lower = lower_quantize;
   q.layout = LayoutRule::kAny;
   q.since_version = 10;
   q.samples = [] {
@@ -208,6 +271,7 @@ std::vector<OpDef> quantize_linear() {
   d.name = "DequantizeLinear";
   d.infer = infer_dequantize;
   d.reference = dequantize;
+  d.lower = lower_dequantize;
   d.samples = [] {
     return std::vector<Sample>{
         {{}, {{DType::kU8, {3, 35}, 0, 255}, fixed(Tensor::scalar(0.013F)), fixed(Tensor::scalar<uint8_t>(131))}},

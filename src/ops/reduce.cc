@@ -1,6 +1,7 @@
 // Reductions over axes, ArgMax and ArgMin.
 #include "ops/reduce.h"
 
+#include "kernels/reduce/reduce.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -133,6 +134,28 @@ Status reduce_log_sum_exp(EvalContext& ctx) {
   });
 }
 
+// Kernels reduce the middle of [outer, n, inner]: reduced axes must be neighbours.
+template <kernels::Reduce kOp>
+Status lower_reduce(LowerContext& ctx) {
+  if (ctx.dtype(0) != DType::kF32 || (ctx.has(1) && ctx.known(1) == nullptr)) return {};
+  const Extents& x = ctx.in(0);
+  LOWP_ASSIGN(auto reduced, reduced_axes(ctx.attrs<ReduceAttrs>(), x.size(), ctx.known(1)));
+  int64_t part[3] = {1, 1, 1};  // before, inside and behind the reduced axes
+  int at = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (x[i] == 1) continue;
+    if (reduced[i] ? at == 2 : at == 1) ++at;
+    if (reduced[i] && at == 0) at = 1;
+    if (at > 2 || (at == 2 && reduced[i])) return {};
+    part[at] *= x[i];
+  }
+  const int threads = ctx.threads();
+  ctx.emit("reduce.f32", [outer = part[0], n = part[1], inner = part[2], threads](const StepArgs& s) {
+    kernels::reduce_f32(kOp, s.in<float>(0), s.out<float>(0), outer, n, inner, threads);
+  });
+  return {};
+}
+
 // The gradient with the reduced axes put back as 1.
 Result<ir::Value*> keep_axes(GradContext& g) {
   const auto& a = g.attrs<ReduceAttrs>();
@@ -253,12 +276,14 @@ std::vector<OpDef> reduce() {
     const char* name;
     Status (*reference)(EvalContext&);
     Status (*gradient)(GradContext&);
+    Status (*lower)(LowerContext&);
   };
-  const Row rows[] = {{"ReduceSum", reduce_sum, sum_gradient},   {"ReduceMean", reduce_mean, mean_gradient},
-                      {"ReduceMax", reduce_max, nullptr},        {"ReduceMin", reduce_min, nullptr},
-                      {"ReduceProd", reduce_prod, nullptr},      {"ReduceL1", reduce_l1, nullptr},
-                      {"ReduceL2", reduce_l2, nullptr},          {"ReduceSumSquare", reduce_sum_square, nullptr},
-                      {"ReduceLogSum", reduce_log_sum, nullptr}, {"ReduceLogSumExp", reduce_log_sum_exp, nullptr}};
+  using R = kernels::Reduce;
+  const Row rows[] = {{"ReduceSum", reduce_sum, sum_gradient, lower_reduce<R::kSum>},   {"ReduceMean", reduce_mean, mean_gradient, lower_reduce<R::kMean>},
+                      {"ReduceMax", reduce_max, nullptr, lower_reduce<R::kMax>},        {"ReduceMin", reduce_min, nullptr, lower_reduce<R::kMin>},
+                      {"ReduceProd", reduce_prod, nullptr, lower_reduce<R::kProd>},      {"ReduceL1", reduce_l1, nullptr, lower_reduce<R::kL1>},
+                      {"ReduceL2", reduce_l2, nullptr, lower_reduce<R::kL2>},          {"ReduceSumSquare", reduce_sum_square, nullptr, lower_reduce<R::kSumSquare>},
+                      {"ReduceLogSum", reduce_log_sum, nullptr, lower_reduce<R::kLogSum>}, {"ReduceLogSumExp", reduce_log_sum_exp, nullptr, lower_reduce<R::kLogSumExp>}};
   std::vector<OpDef> defs;
   for (const Row& row : rows) {
     OpDef def;
@@ -268,6 +293,7 @@ std::vector<OpDef> reduce() {
     def.infer = infer_reduce;
     def.reference = row.reference;
     def.gradient = row.gradient;
+    def.lower = row.lower;
     def.upgrade = upgrade_reduce;
     def.samples = samples;
     defs.push_back(std::move(def));

@@ -1,5 +1,6 @@
 // Clip, Cast, CastLike and Where.
 #include "base/storage_types.h"
+#include "kernels/elementwise/elementwise.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -27,6 +28,17 @@ Status clip(EvalContext& ctx) {
     }
     return {};
   });
+}
+Status lower_clip(LowerContext& ctx) {
+  // Bounds that vary from run to run stay with the reference.
+  if (ctx.dtype(0) != DType::kF32 || (ctx.has(1) && ctx.known(1) == nullptr) || (ctx.has(2) && ctx.known(2) == nullptr)) return {};
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  const kernels::UnaryParams params{ctx.has(1) ? ctx.known(1)->data<float>()[0] : -kInf, ctx.has(2) ? ctx.known(2)->data<float>()[0] : kInf};
+  const int64_t n = ctx.in_size(0);
+  const int threads = ctx.threads();
+  ctx.allow_in_place(0, 0);
+  ctx.emit("elementwise.f32", [params, n, threads](const StepArgs& s) { kernels::unary_f32(kernels::Unary::kClip, params, s.in<float>(0), s.out<float>(0), n, threads); });
+  return {};
 }
 Status clip_gradient(GradContext& g) {
   GraphBuilder& b = g.builder();
@@ -225,6 +237,7 @@ std::vector<OpDef> select() {
   clip_def.infer = infer_same_as_input;
   clip_def.reference = clip;
   clip_def.gradient = clip_gradient;
+  clip_def.lower = lower_clip;
   clip_def.layout = LayoutRule::kAny;
   clip_def.upgrade = upgrade_clip;
   clip_def.samples = clip_samples;

@@ -1,4 +1,5 @@
-// Softmax and LogSoftmax along an axis, and softmax cross-entropy for training.
+// Softmax and LogSoftmax along an axis.
+#include "kernels/softmax/softmax.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -49,6 +50,26 @@ Status reference(EvalContext& ctx) {
   });
 }
 
+template <bool kLog>
+Status lower(LowerContext& ctx) {
+  const Extents& x = ctx.in(0);
+  LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<SoftmaxAttrs>().axis, static_cast<int64_t>(x.size())));
+  if (ctx.dtype(0) != DType::kF32 || axis != static_cast<int64_t>(x.size()) - 1 || x.back() == 0) return {};
+  kernels::SoftmaxArgs args;
+  args.n = args.x_stride = args.y_stride = x.back();
+  args.rows = ctx.in_size(0) / args.n;
+  args.log = kLog;
+  const int threads = ctx.threads();
+  ctx.allow_in_place(0, 0);
+  ctx.emit("softmax.f32", [args, threads](const StepArgs& s) {
+    kernels::SoftmaxArgs call = args;
+    call.x = s.in<float>(0);
+    call.y = s.out<float>(0);
+    kernels::softmax_f32(call, threads);
+  });
+  return {};
+}
+
 Status softmax_gradient(GradContext& g) {
   // y * (dy - sum(dy * y))
   GraphBuilder& b = g.builder();
@@ -96,11 +117,13 @@ std::vector<OpDef> softmax() {
   soft.infer = infer;
   soft.reference = reference<false>;
   soft.gradient = softmax_gradient;
+  soft.lower = lower<false>;
   soft.upgrade = upgrade;
   soft.samples = samples;
   OpDef log_soft = soft;
   log_soft.name = "LogSoftmax";
   log_soft.reference = reference<true>;
+  log_soft.lower = lower<true>;
   log_soft.gradient = log_softmax_gradient;
   return {std::move(soft), std::move(log_soft)};
 }

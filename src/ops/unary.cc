@@ -1,6 +1,7 @@
 // Element-wise functions of one operand.
 #include <numbers>
 
+#include "kernels/elementwise/elementwise.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -104,6 +105,41 @@ struct IsInfAttrs {
                       field("detect_positive", &IsInfAttrs::detect_positive));
   }
 };
+
+// y = kernel(x) for f32; other dtypes stay with the reference.
+void emit_unary(LowerContext& ctx, kernels::Unary op, kernels::UnaryParams params = {}) {
+  if (ctx.dtype(0) != DType::kF32) return;
+  const int64_t n = ctx.in_size(0);
+  const int threads = ctx.threads();
+  ctx.allow_in_place(0, 0);
+  ctx.emit("elementwise.f32", [op, params, n, threads](const StepArgs& s) { kernels::unary_f32(op, params, s.in<float>(0), s.out<float>(0), n, threads); });
+}
+template <kernels::Unary kOp>
+Status lower_unary(LowerContext& ctx) {
+  emit_unary(ctx, kOp);
+  return {};
+}
+// Ops whose kernel takes attributes.
+Status lower_with_attrs(LowerContext& ctx) {
+  using U = kernels::Unary;
+  const std::string& name = ctx.node().op->name;
+  if (name == "LeakyRelu") {
+    emit_unary(ctx, U::kLeakyRelu, {ctx.attrs<LeakyReluAttrs>().alpha, 0});
+  } else if (name == "Elu" || name == "Celu") {
+    emit_unary(ctx, name == "Elu" ? U::kElu : U::kCelu, {ctx.attrs<EluAttrs>().alpha, 0});
+  } else if (name == "Selu") {
+    const auto& a = ctx.attrs<SeluAttrs>();
+    emit_unary(ctx, U::kSelu, {a.alpha, a.gamma});
+  } else if (name == "HardSigmoid") {
+    const auto& a = ctx.attrs<HardSigmoidAttrs>();
+    emit_unary(ctx, U::kHardSigmoid, {a.alpha, a.beta});
+  } else if (name == "Gelu") {
+    emit_unary(ctx, ctx.attrs<GeluAttrs>().approximate == "tanh" ? U::kGeluTanh : U::kGelu);
+  } else if (name == "Swish" && ctx.attrs<SwishAttrs>().alpha == 1.0F) {
+    emit_unary(ctx, U::kSilu);
+  }
+  return {};
+}
 
 // A float op without attributes.
 OpDef simple(const char* name, Status (*reference)(EvalContext&), Status (*gradient)(GradContext&) = nullptr,
@@ -375,7 +411,24 @@ std::vector<OpDef> unary() {
                                                                                              : 0; }); },
           nullptr, 9)),
   };
-  for (OpDef& def : defs) def.upgrade = drop_consumed_inputs;
+  using U = kernels::Unary;
+  const std::pair<std::string_view, Status (*)(LowerContext&)> kernels_of[] = {
+      {"Relu", lower_unary<U::kRelu>},       {"Sigmoid", lower_unary<U::kSigmoid>},   {"Tanh", lower_unary<U::kTanh>},
+      {"Erf", lower_unary<U::kErf>},         {"Exp", lower_unary<U::kExp>},           {"Log", lower_unary<U::kLog>},
+      {"Sqrt", lower_unary<U::kSqrt>},       {"Reciprocal", lower_unary<U::kReciprocal>}, {"Neg", lower_unary<U::kNeg>},
+      {"Abs", lower_unary<U::kAbs>},         {"Floor", lower_unary<U::kFloor>},       {"Ceil", lower_unary<U::kCeil>},
+      {"Round", lower_unary<U::kRound>},     {"Sign", lower_unary<U::kSign>},         {"Softplus", lower_unary<U::kSoftplus>},
+      {"Softsign", lower_unary<U::kSoftsign>}, {"Mish", lower_unary<U::kMish>},       {"HardSwish", lower_unary<U::kHardSwish>},
+      {"LeakyRelu", lower_with_attrs},       {"Elu", lower_with_attrs},               {"Celu", lower_with_attrs},
+      {"Selu", lower_with_attrs},            {"HardSigmoid", lower_with_attrs},       {"Gelu", lower_with_attrs},
+      {"Swish", lower_with_attrs},
+  };
+  for (OpDef& def : defs) {
+    def.upgrade = drop_consumed_inputs;
+    for (const auto& [name, lower] : kernels_of) {
+      if (def.name == name) def.lower = lower;
+    }
+  }
 
   auto boolean = [&](const char* name, Status (*infer_fn)(InferContext&), Status (*reference)(EvalContext&),
                      int since) {

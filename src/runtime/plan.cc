@@ -28,13 +28,6 @@ void convert_layout(const Tensor& from, Tensor& to, bool to_channels_last) {
   kernels::transpose(e.data(), perm.data(), rank, dtype_bytes(from.dtype(), 1), from.raw(), to.mutable_raw(), 1);
 }
 
-Extents channels_last(const Extents& logical) {
-  Extents e = {logical[0]};
-  e.insert(e.end(), logical.begin() + 2, logical.end());
-  e.push_back(logical[1]);
-  return e;
-}
-
 }  // namespace
 
 StepFn reference_step(const ir::Node& node, std::span<const TensorType* const> in, std::span<const TensorType> out) {
@@ -48,7 +41,7 @@ StepFn reference_step(const ir::Node& node, std::span<const TensorType* const> i
     o.present = true;
     const Extents logical = type.extents();
     if (layout == ir::Layout::kChannelsLast) {
-      o.view = Tensor::view(type.dtype, channels_last(logical), nullptr);
+      o.view = Tensor::view(type.dtype, ir::physical_extents(logical, layout), nullptr);
       o.converted = Tensor::zeros(type.dtype, logical);
     } else {
       o.view = Tensor::view(type.dtype, logical, nullptr);
