@@ -38,7 +38,11 @@ void choose_kernel(const GemmJob& job, Plan& p) {
   const GemmTable& t = *p.table;
   const bool many_taps = job.taps > 1;
   switch (job.b_kind) {
-    case WeightKind::kF32: p.tiles = t.f32; break;
+    case WeightKind::kF32:
+      p.tiles = t.f32;
+      if (job.a_dtype == DType::kBF16) p.gather = gather_of(t, Gather::kBF16ToF32);
+      if (job.a_dtype == DType::kF16) p.gather = gather_of(t, Gather::kF16ToF32);
+      break;
     case WeightKind::kF16:
       p.tiles = t.f32;
       p.expand = t.expand_f16;

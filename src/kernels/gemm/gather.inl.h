@@ -59,27 +59,47 @@ void gather_s8_to_u8(const void* const* rows, int64_t stride, int64_t taps, int6
   });
 }
 
-// Of each four k: k0, k2, k1, k3 as s16, which is how the bytes of a packed lane come apart (dot.inl.h). Groups run
-// over the whole row, so runs are first laid end to end.
+// Of each four k: k0, k2, k1, k3 as s16, which is how the bytes of a packed lane come apart (dot.inl.h).
+inline void widen_four(const uint8_t* s, int16_t* d, uint32_t flip) {
+  uint32_t v;
+  __builtin_memcpy(&v, s, 4);
+  v ^= flip;
+  const uint32_t even = v & 0x00ff00ffu, odd = (v >> 8) & 0x00ff00ffu;
+  __builtin_memcpy(d, &even, 4);
+  __builtin_memcpy(d + 2, &odd, 4);
+}
+inline void widen_run(const uint8_t* s, int16_t* d, int64_t n, uint32_t flip) {
+  int64_t i = 0;
+#if defined(__AVX2__)
+  const __m256i low = _mm256_set1_epi16(0xff), flips = _mm256_set1_epi32(static_cast<int>(flip));
+  for (; i + 32 <= n; i += 32) {
+    const __m256i v = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(s + i)), flips);
+    const __m256i even = _mm256_and_si256(v, low), odd = _mm256_srli_epi16(v, 8);
+    const __m256i first = _mm256_unpacklo_epi32(even, odd), second = _mm256_unpackhi_epi32(even, odd);
+    __m256i* out = reinterpret_cast<__m256i*>(d + i);
+    _mm256_storeu_si256(out, _mm256_permute2x128_si256(first, second, 0x20));
+    _mm256_storeu_si256(out + 1, _mm256_permute2x128_si256(first, second, 0x31));
+  }
+#endif
+  for (; i < n; i += 4) widen_four(s + i, d + i, flip);
+}
+
+// Fours run over the whole row: runs that are not whole fours are first laid end to end in the row's second half.
 template <uint8_t kFlip>
 void gather_wide(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
+  constexpr uint32_t kFlips = kFlip * 0x01010101u;
   int16_t* d = static_cast<int16_t*>(dst);
-  int64_t k = 0;
-  for (int64_t t = 0; t < taps; ++t) {
-    const uint8_t* s = static_cast<const uint8_t*>(rows[t * stride]);
-    int64_t i = 0;
-    for (; i < c && k % 4 != 0; ++i, ++k) d[(k & ~int64_t{3}) + (k & 1) * 2 + ((k >> 1) & 1)] = s[i] ^ kFlip;
-    for (; i + 4 <= c; i += 4, k += 4) {
-      uint32_t v;
-      __builtin_memcpy(&v, s + i, 4);
-      v ^= kFlip * 0x01010101u;
-      uint32_t even = v & 0x00ff00ffu, odd = (v >> 8) & 0x00ff00ffu;
-      __builtin_memcpy(d + k, &even, 4);
-      __builtin_memcpy(d + k + 2, &odd, 4);
-    }
-    for (; i < c; ++i, ++k) d[(k & ~int64_t{3}) + (k & 1) * 2 + ((k >> 1) & 1)] = s[i] ^ kFlip;
+  if (c % 4 == 0) {
+    for (int64_t t = 0; t < taps; ++t, d += c) widen_run(static_cast<const uint8_t*>(rows[t * stride]), d, c, kFlips);
+    return;
   }
-  for (; k % group != 0; ++k) d[(k & ~int64_t{3}) + (k & 1) * 2 + ((k >> 1) & 1)] = 0;
+  const int64_t k = taps * c, padded = (k + group - 1) / group * group;
+  // Widening goes upwards and writes 8 bytes for 4 read, so it never passes what it has yet to read.
+  uint8_t* bytes = reinterpret_cast<uint8_t*>(d + padded) - padded;
+  uint8_t* at = bytes;
+  for (int64_t t = 0; t < taps; ++t, at += c) copy_run(static_cast<const uint8_t*>(rows[t * stride]), at, c);
+  for (int64_t i = k; i < padded; ++i) *at++ = kFlip;
+  for (int64_t i = 0; i < padded; i += 4) widen_four(bytes + i, d + i, kFlips);
 }
 
 // Short runs, kBytes at a time whatever their length: each run covers what its predecessor wrote too far.

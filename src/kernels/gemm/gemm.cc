@@ -106,12 +106,16 @@ const GemmTable* gemm_table(Target target) {
 
 bool gemm_supported(DType a, WeightKind b) {
   switch (b) {
-    case WeightKind::kF32: return a == DType::kF32;
+    case WeightKind::kF32: return a == DType::kF32 || a == DType::kBF16 || a == DType::kF16;
     case WeightKind::kBF16: return a == DType::kF32 || a == DType::kBF16;
     case WeightKind::kF16: return a == DType::kF32 || a == DType::kF16;
     case WeightKind::kS8: return a == DType::kU8 || a == DType::kI8;
   }
   return false;
+}
+
+bool expands_weights(WeightKind kind) {
+  return kind == WeightKind::kF16 || (kind == WeightKind::kBF16 && gemm_table(active_target())->bf16_dot == nullptr);
 }
 
 size_t gemm_scratch(const GemmArgs& args, int threads) { return job_scratch(job_of(args), threads); }

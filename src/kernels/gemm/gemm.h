@@ -5,7 +5,7 @@
 // same with one vdpbf16ps a pair of k. INT8: exact s32. Tiles, threads and targets never change a bit.
 //
 // Which A goes with which B:
-//   B f32:  A f32
+//   B f32:  A f32; or bf16, f16, expanded to f32
 //   B bf16: A f32 or bf16. Targets with vdpbf16ps round A to bf16; others expand B (and A) to f32.
 //   B f16:  A f32, f16; expanded to f32 everywhere
 //   B s8:   A u8, or s8 (read as u8 by xor 0x80; fold_zero_point accounts for it)
@@ -39,6 +39,9 @@ size_t gemm_scratch(const GemmArgs& args, int threads);
 void gemm(const GemmArgs& args, void* scratch, int threads);
 // Whether the a_dtype and b_kind go together.
 bool gemm_supported(DType a_dtype, WeightKind b_kind);
+// Whether the active target has no arithmetic in the kind, so that each call expands the panels to f32. Repacking them
+// once (expand_packed) gives the same bits, takes twice the memory, and is faster for few rows.
+bool expands_weights(WeightKind kind);
 
 // Both operands dynamic, f32: C[i] = epilogue(A[i] x B[i]) for each batch item i. B is [K, N] with any strides, so both
 // plain and transposed. Offsets of the items are given by strides (0 broadcasts) for up to three batch dimensions.

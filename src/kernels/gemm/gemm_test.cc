@@ -152,7 +152,7 @@ TEST(Gemm, Blocking) {
 
 TEST(Gemm, Epilogues) {
   uint64_t seed = 0;
-  for (const Case& c : {kCases[0], kCases[2], kCases[5]}) {
+  for (const Case& c : {kCases[0], kCases[3], kCases[6]}) {
     for (DType out : {DType::kF32, DType::kBF16, DType::kU8, DType::kI8}) {
       for (Activation activation : testing::kAllActivations) {
         check(c, 7, 37, 20, ++seed, {activation, out, false, DType::kF32});
@@ -261,6 +261,24 @@ TEST(Gemm, NonFiniteFloats) {
         EXPECT_TRUE(same_bits(out, want.data(), got.data(), static_cast<size_t>(m * n)));
       });
     }
+  }
+}
+
+TEST(Gemm, ExpandedPanelsArePackedF32) {
+  const int64_t k = 7, n = 20;
+  Random random(9);
+  std::vector<float> w(static_cast<size_t>(k * n));
+  fill_random(random, DType::kF32, w.data(), w.size());
+  for (WeightKind kind : {WeightKind::kBF16, WeightKind::kF16}) {
+    std::vector<float> rounded;
+    for (float v : w)
+      rounded.push_back(kind == WeightKind::kBF16 ? static_cast<float>(BFloat16(v)) : static_cast<float>(Float16(v)));
+    std::vector<uint8_t> packed(packed_bytes(kind, k, n));
+    std::vector<float> want(packed_bytes(WeightKind::kF32, k, n) / 4), got(want.size());
+    pack(kind, DType::kF32, w.data(), n, false, k, n, packed.data());
+    pack_f32(rounded.data(), n, false, k, n, want.data());
+    expand_packed(kind, packed.data(), k, n, got.data());
+    EXPECT_EQ(want, got);
   }
 }
 

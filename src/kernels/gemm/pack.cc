@@ -134,6 +134,21 @@ void pack_f16_from_f32(const float* src, int64_t ld, bool transposed, int64_t k,
   pack(WeightKind::kF16, DType::kF32, src, ld, transposed, k, n, dst);
 }
 
+void expand_packed(WeightKind kind, const void* src, int64_t k, int64_t n, float* dst) {
+  LOWP_CHECK(kind == WeightKind::kBF16 || kind == WeightKind::kF16);
+  const int64_t rows = up(k, 2);
+  const uint16_t* s = static_cast<const uint16_t*>(src);
+  for (int64_t panel = 0; panel < up(n, kPanel); panel += kPanel) {
+    for (int64_t i = 0; i < k; ++i) {
+      for (int64_t j = 0; j < kPanel; ++j) {
+        const uint16_t bits = s[packed_index(i, panel + j, rows, 2)];
+        *dst++ = kind == WeightKind::kBF16 ? static_cast<float>(BFloat16::from_bits(bits))
+                                           : static_cast<float>(Float16::from_bits(bits));
+      }
+    }
+  }
+}
+
 size_t packed_conv_bytes(WeightKind kind, int64_t out_c, int64_t in_c_per_group, int64_t kh, int64_t kw,
                          int64_t groups) {
   return packed_bytes(kind, in_c_per_group * kh * kw, out_c / groups) * static_cast<size_t>(groups);

@@ -48,6 +48,10 @@ void pack_conv(WeightKind kind, DType src_dtype, const void* src, int64_t out_c,
 void pack(WeightKind kind, DType src_dtype, const void* src, int64_t ld, bool transposed, int64_t k, int64_t n,
           void* dst);
 
+// Packed bf16 or f16 to packed f32, exactly: for targets that compute in f32 (expands_weights in gemm.h). Convolution:
+// a group at a time.
+void expand_packed(WeightKind kind, const void* src, int64_t k, int64_t n, float* dst);
+
 // Depthwise: src is C x 1 x KH x KW, dst is [KH * KW][round_up(C, 16)], f32 or s8, channels beyond C zero.
 size_t packed_depthwise_bytes(DType dtype, int64_t c, int64_t kh, int64_t kw);  // kF32 or kI8
 void pack_depthwise(DType dtype, const void* src, int64_t c, int64_t kh, int64_t kw, void* dst);
