@@ -152,7 +152,8 @@ using StepA7 = StepDot;
   __asm__("" : "+v"(sum));
 }
 
-// Even bytes of B against even bytes of A, then odd against odd.
+// Even bytes of B against even bytes of A, then odd against odd. AVX2 has registers for one widened panel, AVX-512 for
+// all.
 struct StepExact : IntSum {
   using A = int16_t;
   static constexpr int64_t kStep = 4;
@@ -160,21 +161,24 @@ struct StepExact : IntSum {
   template <int MR, int NP>
   [[gnu::always_inline]] static void run(I32 (&acc)[MR][NP], const int16_t* const (&a)[MR], int64_t c, const char* b,
                                          int64_t b_stride) {
+    constexpr int kHeld = kParts == 1 ? NP : 1;
     LOWP_UNROLL for (int odd = 0; odd < 2; ++odd) {
-      Part bv[NP][kParts];
-      LOWP_UNROLL for (int p = 0; p < NP; ++p) {
-        LOWP_UNROLL for (int h = 0; h < kParts; ++h) {
-          Part v = load_part(b + p * b_stride, h);
-          bv[p][h] = odd ? odd_bytes(v) : even_bytes(v);
+      LOWP_UNROLL for (int p0 = 0; p0 < NP; p0 += kHeld) {
+        Part bv[kHeld][kParts];
+        LOWP_UNROLL for (int p = 0; p < kHeld; ++p) {
+          LOWP_UNROLL for (int h = 0; h < kParts; ++h) {
+            Part v = load_part(b + (p0 + p) * b_stride, h);
+            bv[p][h] = odd ? odd_bytes(v) : even_bytes(v);
+          }
         }
-      }
-      LOWP_UNROLL for (int i = 0; i < MR; ++i) {
-        Part av = splat_part(a[i] + c + 2 * odd);
-        LOWP_UNROLL for (int p = 0; p < NP; ++p) {
-          LOWP_UNROLL for (int h = 0; h < kParts; ++h) add_now(part(acc[i][p], h), madd(av, bv[p][h]));
+        LOWP_UNROLL for (int i = 0; i < MR; ++i) {
+          Part av = splat_part(a[i] + c + 2 * odd);
+          LOWP_UNROLL for (int p = 0; p < kHeld; ++p) {
+            LOWP_UNROLL for (int h = 0; h < kParts; ++h) add_now(part(acc[i][p0 + p], h), madd(av, bv[p][h]));
+          }
         }
+        LOWP_LOAD_AGAIN;
       }
-      LOWP_LOAD_AGAIN;
     }
   }
 };
