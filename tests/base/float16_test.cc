@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <random>
 
+#include "base/cpu.h"
+
 namespace lowp {
 namespace {
 
@@ -63,12 +65,12 @@ TEST(Float16, Edges) {
 
 #if defined(__x86_64__)
 // The hardware is a second opinion where it can convert.
+using Floats = float __attribute__((vector_size(16)));
 __attribute__((target("f16c"))) uint16_t hardware(float value) {
-  return static_cast<uint16_t>(
-      __builtin_ia32_vcvtps2ph((__attribute__((vector_size(16))) float){value, 0, 0, 0}, 0)[0]);
+  return static_cast<uint16_t>(__builtin_ia32_vcvtps2ph(Floats{value, 0, 0, 0}, 0)[0]);
 }
 TEST(Float16, EqualsF16c) {
-  if (!__builtin_cpu_supports("f16c")) GTEST_SKIP() << "this CPU has no F16C";
+  if (!target_supported(Target::k_avx2)) GTEST_SKIP() << "this CPU has no F16C";
   constexpr uint32_t kSeed = 7;
   SCOPED_TRACE(testing::Message() << "seed " << kSeed);
   std::mt19937 random(kSeed);

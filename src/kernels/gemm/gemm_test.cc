@@ -179,6 +179,7 @@ TEST(Gemm, Int8Extremes) {
     column_sums(w.data(), n, false, k, n, sums.data());
     const int zero = 3;
     fold_zero_point(nullptr, sums.data(), n, dtype, zero, bias.data());
+    const auto expected = static_cast<float>(k * (value - zero) * weight);
     std::vector<float> c(static_cast<size_t>(m * n));
     GemmArgs args;
     args.m = m, args.n = n, args.k = k, args.a_dtype = dtype, args.b_kind = WeightKind::kS8;
@@ -188,7 +189,7 @@ TEST(Gemm, Int8Extremes) {
     on_every_target([&](Target) {
       GuardedBuffer scratch(gemm_scratch(args, 1), 64);
       gemm(args, scratch.data(), 1);
-      for (float y : c) ASSERT_EQ(y, static_cast<float>(k * (value - zero) * weight));
+      for (float y : c) ASSERT_EQ(y, expected);
     });
   }
 }
