@@ -14,30 +14,36 @@ int64_t packed_index(int64_t k, int64_t n, int64_t rows, int64_t group) {
   return n / kPanel * rows * kPanel + k / group * group * kPanel + n % kPanel * group + k % group;
 }
 
-template <typename Src, typename Dst, typename Convert>
-void pack_matrix(const Src* src, int64_t ld, bool transposed, int64_t k, int64_t n, int64_t group, Dst* dst,
+// Panel by panel; source element (k, n) is at offset_of(k) + n * column.
+template <typename Src, typename Dst, typename OffsetOf, typename Convert>
+void pack_panels(const Src* src, int64_t column, int64_t k, int64_t n, int64_t group, Dst* dst, OffsetOf offset_of,
                  Convert convert) {
   const int64_t rows = up(k, group);
   std::memset(dst, 0, static_cast<size_t>(rows * up(n, kPanel)) * sizeof(Dst));
-  for (int64_t j = 0; j < n; ++j) {
+  for (int64_t n0 = 0; n0 < n; n0 += kPanel, dst += rows * kPanel) {
+    const int64_t columns = n - n0 < kPanel ? n - n0 : kPanel;
     for (int64_t i = 0; i < k; ++i) {
-      dst[packed_index(i, j, rows, group)] = convert(transposed ? src[j * ld + i] : src[i * ld + j]);
+      const Src* from = src + offset_of(i) + n0 * column;
+      Dst* to = dst + i / group * group * kPanel + i % group;
+      for (int64_t j = 0; j < columns; ++j) to[j * group] = convert(from[j * column]);
     }
   }
+}
+
+template <typename Src, typename Dst, typename Convert>
+void pack_matrix(const Src* src, int64_t ld, bool transposed, int64_t k, int64_t n, int64_t group, Dst* dst,
+                 Convert convert) {
+  const int64_t row = transposed ? 1 : ld, column = transposed ? ld : 1;
+  pack_panels(
+      src, column, k, n, group, dst, [=](int64_t i) { return i * row; }, convert);
 }
 
 // O x I x KH x KW of one group, as [K = (kh, kw, i), O].
 template <typename Src, typename Dst, typename Convert>
 void pack_filters(const Src* src, int64_t out_c, int64_t in_c, int64_t taps, int64_t group, Dst* dst, Convert convert) {
-  const int64_t rows = up(in_c * taps, group);
-  std::memset(dst, 0, static_cast<size_t>(rows * up(out_c, kPanel)) * sizeof(Dst));
-  for (int64_t o = 0; o < out_c; ++o) {
-    for (int64_t c = 0; c < in_c; ++c) {
-      for (int64_t t = 0; t < taps; ++t) {
-        dst[packed_index(t * in_c + c, o, rows, group)] = convert(src[(o * in_c + c) * taps + t]);
-      }
-    }
-  }
+  const int64_t k = in_c * taps;
+  pack_panels(
+      src, k, k, out_c, group, dst, [=](int64_t i) { return i % in_c * taps + i / in_c; }, convert);
 }
 
 // Calls pack(source pointer, destination pointer, convert) with the types of kind and src_dtype.
