@@ -79,35 +79,80 @@ template <bool kSigned>
     lanes == 16 ? store_u8(p, q) : store_u8_n(p, q, lanes);
 #endif
 }
+
+// 32 columns at a time: the zero point is added and the lower end clamped after packing, where one instruction does it
+// for more of them. q0 and q1 are what to_int gave, 0x80000000 for NaN and for anything too low.
+template <bool kSigned>
+[[gnu::always_inline]] inline void store_pair(uint8_t* p, I32 q0, I32 q1, int zero_point, int low) {
+#if defined(__AVX512F__)
+  const __m512i words =
+      _mm512_adds_epi16(_mm512_packs_epi32(q0.v, q1.v), _mm512_set1_epi16(static_cast<short>(zero_point)));
+  const __m512i floor = _mm512_set1_epi8(static_cast<char>(low));
+  const __m512i bytes = kSigned ? _mm512_max_epi8(_mm512_packs_epi16(words, words), floor)
+                                : _mm512_max_epu8(_mm512_packus_epi16(words, words), floor);
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, bytes)));
+#elif defined(__AVX2__)
+  const __m256i zero = _mm256_set1_epi16(static_cast<short>(zero_point)),
+                floor = _mm256_set1_epi8(static_cast<char>(low));
+  const __m256i w0 = _mm256_adds_epi16(_mm256_packs_epi32(q0.lo, q0.hi), zero);
+  const __m256i w1 = _mm256_adds_epi16(_mm256_packs_epi32(q1.lo, q1.hi), zero);
+  const __m256i bytes = kSigned ? _mm256_max_epi8(_mm256_packs_epi16(w0, w1), floor)
+                                : _mm256_max_epu8(_mm256_packus_epi16(w0, w1), floor);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+#else
+  auto finish = [&](I32 q) {
+    I32 r;
+    for (int i = 0; i < 16; ++i) {
+      const int64_t sum = static_cast<int64_t>(q.v[i]) + zero_point;
+      r.v[i] = static_cast<int32_t>(sum < low ? low : sum);
+    }
+    return r;
+  };
+  store_quantized<kSigned>(p, 16, finish(q0));
+  store_quantized<kSigned>(p + 16, 16, finish(q1));
+#endif
+}
+
 template <bool kSigned>
 struct OutQuantized {
   uint8_t* out;
   F32 inv_scale, lo, hi;
-  I32 zero_point;
+  int zero_point, low;  // low: the clamp's lower end as a stored value
   explicit OutQuantized(const EpilogueArgs& t) : out(static_cast<uint8_t*>(t.out)) {
     const Epilogue& e = *t.e;
     inv_scale = set(e.out_inv_scale);
-    zero_point = set_int(e.out_zero);
-    float low = static_cast<float>((kSigned ? -128 : 0) - e.out_zero),
-          high = static_cast<float>((kSigned ? 127 : 255) - e.out_zero);
-    if (e.activation == Activation::kRelu) low = low > 0.0f ? low : 0.0f;
+    zero_point = e.out_zero;
+    const float least = static_cast<float>((kSigned ? -128 : 0) - e.out_zero),
+                most = static_cast<float>((kSigned ? 127 : 255) - e.out_zero);
+    float lower = least, upper = most;
+    if (e.activation == Activation::kRelu) lower = lower > 0.0f ? lower : 0.0f;
     if (e.activation == Activation::kClip) {
       float clip_lo = e.lo * e.out_inv_scale, clip_hi = e.hi * e.out_inv_scale;
-      low = low > clip_lo ? low : clip_lo;
-      high = high < clip_hi ? high : clip_hi;
+      lower = lower > clip_lo ? lower : clip_lo;
+      upper = upper < clip_hi ? upper : clip_hi;
     }
-    // A clip range outside what the format holds saturates to the nearer end.
-    float least = static_cast<float>((kSigned ? -128 : 0) - e.out_zero),
-          most = static_cast<float>((kSigned ? 127 : 255) - e.out_zero);
-    low = low < most ? low : most;
-    high = high > least ? high : least;
-    lo = set(low);
-    hi = set(high);
+    // A clip range outside what the format holds saturates to the nearer end; a lower end above the upper one yields to
+    // it.
+    lower = lower < most ? lower : most;
+    upper = upper > least ? upper : least;
+    lower = lower < upper ? lower : upper;
+    lo = set(lower);
+    hi = set(upper);
+    low = static_cast<int>(__builtin_rintf(lower)) + e.out_zero;
   }
-  void operator()(int64_t at, int lanes, F32 y) const {
-    store_quantized<kSigned>(out + at, lanes, to_int(min(max(y * inv_scale, lo), hi)) + zero_point);
+  [[gnu::always_inline]] void operator()(int64_t at, int lanes, F32 y) const {
+    store_quantized<kSigned>(out + at, lanes, to_int(min(max(y * inv_scale, lo), hi)) + set_int(zero_point));
+  }
+  [[gnu::always_inline]] void pair(int64_t at, F32 y0, F32 y1) const {
+    store_pair<kSigned>(out + at, to_int(min(hi, y0 * inv_scale)), to_int(min(hi, y1 * inv_scale)), zero_point, low);
   }
 };
+template <typename Out>
+constexpr bool kHasPair = false;
+template <bool kSigned>
+constexpr bool kHasPair<OutQuantized<kSigned>> = true;
 
 template <typename In, typename Out, Act kAct, bool kResidual>
 void epilogue_loop(const EpilogueArgs& args) {
@@ -117,20 +162,31 @@ void epilogue_loop(const EpilogueArgs& args) {
   Out out(t);
   const F32 lo = set(e.activation == Activation::kRelu ? 0.0f : e.lo), hi = set(e.hi);
   const bool upper = e.activation == Activation::kClip;
-  auto columns = [&](int64_t n, int lanes) __attribute__((always_inline)) {
-    In in(e, t.n0 + n, lanes);
-    for (int64_t i = 0; i < t.rows; ++i) {
-      F32 y = in(t.acc, i * t.acc_ld + n);
-      if constexpr (kResidual) y = add_residual(e, t.residual, i * e.residual_ld + n, lanes, y);
-      if constexpr (kAct == Act::kClip) {
-        y = max(lo, y);
-        if (upper) y = min(hi, y);
-      }
-      if constexpr (kAct == Act::kOther) y = apply_activation(e, y);
-      out(i * t.ldc + n, lanes, y);
+  auto value = [&](const In& in, int64_t i, int64_t n, int lanes) __attribute__((always_inline)) {
+    F32 y = in(t.acc, i * t.acc_ld + n);
+    if constexpr (kResidual) y = add_residual(e, t.residual, i * e.residual_ld + n, lanes, y);
+    if constexpr (kAct == Act::kClip) {
+      y = max(lo, y);
+      if (upper) y = min(hi, y);
     }
+    if constexpr (kAct == Act::kOther) y = apply_activation(e, y);
+    return y;
   };
-  for_lanes(t.cols, columns);
+  int64_t first = 0;
+  if constexpr (kHasPair<Out>) {
+    for (; first + 32 <= t.cols; first += 32) {
+      const In in0(e, t.n0 + first, 16), in1(e, t.n0 + first + 16, 16);
+      for (int64_t i = 0; i < t.rows; ++i) {
+        out.pair(i * t.ldc + first, value(in0, i, first, 16), value(in1, i, first + 16, 16));
+      }
+    }
+  }
+  auto columns = [&](int64_t at, int lanes) __attribute__((always_inline)) {
+    const int64_t n = first + at;
+    const In in(e, t.n0 + n, lanes);
+    for (int64_t i = 0; i < t.rows; ++i) out(i * t.ldc + n, lanes, value(in, i, n, lanes));
+  };
+  for_lanes(t.cols - first, columns);
 }
 
 template <typename In, typename Out, Act kAct>

@@ -234,7 +234,7 @@ TEST(Gemm, QuadExtremes) {
 }
 
 TEST(Gemm, NonFiniteFloats) {
-  const int64_t m = 4, n = 20, k = 40;
+  const int64_t m = 4, n = 40, k = 40;
   const float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
   std::vector<float> a(static_cast<size_t>(m * k), 1.0f), w(static_cast<size_t>(k * n), 0.5f);
   a[3] = kInf;
