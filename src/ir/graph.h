@@ -110,6 +110,8 @@ class Graph {
   void replace_uses(Value* from, Value* to);
   // Gives `to` the name of `from`, which it replaces, and `from` the other name.
   static void take_name(Node* to, Node* from) { std::swap(to->name, from->name); }
+  // The same for values, so that tensors of a compiled graph keep the names they had in the model.
+  static void take_name(Value* to, Value* from) { std::swap(to->name, from->name); }
   // Erases a node whose outputs have no readers.
   void erase(Node* node);
   // Erases nodes whose outputs nobody reads, transitively, and values without producer or reader. Returns nodes erased.

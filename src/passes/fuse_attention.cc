@@ -116,6 +116,7 @@ Result<int> fuse_attention(ir::Graph& graph, const PassOptions&) {
     if (scores->mask != nullptr) inputs.push_back(scores->mask);
     ir::Value* y = b.op("Attention", inputs, {{"heads", q->heads}, {"scale", static_cast<float>(scores->scale)}},
                         kLowpDomain, softmax->name + ":attention");
+    ir::Graph::take_name(y, reshape->outputs[0]);
     graph.replace_uses(reshape->outputs[0], y);
     ++changed;
   }

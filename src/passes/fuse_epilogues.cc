@@ -28,6 +28,7 @@ class Fuser {
         break;
       ir::Value* old = next->outputs[0];
       node_->outputs[0]->type = old->type;
+      ir::Graph::take_name(node_->outputs[0], old);
       graph_.replace_uses(old, node_->outputs[0]);
       graph_.erase(next);
       node_->attrs = Attrs::make(A(attrs_));

@@ -64,7 +64,9 @@ Result<int> fuse_gelu(ir::Graph& graph, const PassOptions&) {
     }
     if (tail == nullptr) continue;
     GraphBuilder b(graph, tail);
-    graph.replace_uses(tail->outputs[0], b.op(fused, {x}, {}, kOnnxDomain, tail->name));
+    ir::Value* y = b.op(fused, {x}, {}, kOnnxDomain, tail->name);
+    ir::Graph::take_name(y, tail->outputs[0]);
+    graph.replace_uses(tail->outputs[0], y);
     ++changed;
   }
   return changed;

@@ -75,6 +75,7 @@ Result<int> fuse_layer_norm(ir::Graph& graph, const PassOptions&) {
     ir::Value* y =
         b.op("LayerNormalization", inputs, {{"axis", int64_t{-1}}, {"epsilon", static_cast<float>(found->epsilon)}},
              kOnnxDomain, found->tail->name);
+    ir::Graph::take_name(y, found->tail->outputs[0]);
     graph.replace_uses(found->tail->outputs[0], y);
     ++changed;
   }

@@ -267,6 +267,7 @@ class Packer {
     ir::Value* y = b.op("Embedding", {values, scales, node->inputs[1]}, {}, kLowpDomain, node->name);
     set_precision(y->producer, node, DType::kI8);
     ir::Graph::take_name(y->producer, node);
+    ir::Graph::take_name(y, node->outputs[0]);
     graph_.replace_uses(node->outputs[0], y);
     return true;
   }
@@ -289,6 +290,7 @@ class Packer {
     packed->outputs[0]->type = node->outputs[0]->type;
     set_precision(packed, node, executed);
     ir::Graph::take_name(packed, node);
+    ir::Graph::take_name(packed->outputs[0], node->outputs[0]);
     graph_.replace_uses(node->outputs[0], packed->outputs[0]);
   }
 

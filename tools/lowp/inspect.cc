@@ -1,0 +1,79 @@
+// lowp inspect M.lowp|M.onnx: what a model or engine is made of.
+#include "commands.h"
+#include "common.h"
+#include "format/engine_file.h"
+#include "onnx/import.h"
+
+namespace lowp::tool {
+namespace {
+
+struct Options {
+  std::string path;
+  bool nodes = false;
+  bool json = false;
+};
+
+Status inspect(const Options& o) {
+  std::unique_ptr<ir::Graph> graph;
+  std::map<std::string, std::string> info;
+  if (o.path.ends_with(".onnx")) {
+    LOWP_ASSIGN(ir::Graph g, onnx::import_onnx(o.path));
+    graph = std::make_unique<ir::Graph>(std::move(g));
+  } else {
+    LOWP_ASSIGN(format::LoadedEngine e, format::open_engine(o.path));
+    graph = std::make_unique<ir::Graph>(std::move(e.graph));
+    info = std::move(e.info.entries);
+  }
+  std::map<std::string, int> ops;
+  std::map<std::string, int> precisions;
+  uint64_t weights = 0;
+  for (const auto& n : graph->nodes()) {
+    ++ops[op_display_name(*n->op)];
+    if (n->precision.executed != DType::kInvalid) ++precisions[std::string(dtype_name(n->precision.executed))];
+  }
+  for (const auto& v : graph->values()) weights += v->is_constant() ? v->constant.bytes() : 0;
+  nlohmann::json j = to_json(*graph);
+  j["ops"] = ops;
+  j["precisions"] = precisions;
+  j["constant_bytes"] = weights;
+  for (const auto& [key, text] : info) j["info"][key] = nlohmann::json::parse(text, nullptr, false);
+  for (const auto& n : graph->nodes()) {
+    nlohmann::json node = {{"name", n->name}, {"op", op_display_name(*n->op)}};
+    if (n->outputs[0] != nullptr) node["output"] = n->outputs[0]->type.to_string();
+    if (n->precision.requested != DType::kInvalid) node["requested"] = dtype_name(n->precision.requested);
+    if (n->precision.executed != DType::kInvalid) node["executed"] = dtype_name(n->precision.executed);
+    if (!n->precision.reason.empty()) node["reason"] = n->precision.reason;
+    j["nodes"].push_back(std::move(node));
+  }
+  if (o.json) {
+    fmt::print("{}\n", j.dump(2));
+    return {};
+  }
+  fmt::print("{}\n", o.path);
+  for (const ir::Value* v : graph->inputs()) fmt::print("  input   {:<24} {}\n", v->name, v->type.to_string());
+  for (const auto& out : graph->outputs()) fmt::print("  output  {:<24} {}\n", out.name, out.value->type.to_string());
+  fmt::print("  {} nodes, constants {}\n", graph->nodes().size(), file_size_text(weights));
+  for (const auto& [name, count] : ops) fmt::print("    {:>5}  {}\n", count, name);
+  for (const auto& [name, count] : precisions) fmt::print("  {} layers run in {}\n", count, name);
+  for (const auto& n : graph->nodes()) {
+    const bool differs = !n->precision.reason.empty();
+    if (!o.nodes && !differs) continue;
+    fmt::print("  {:<32} {:<20} {:<24}{}\n", n->name, op_display_name(*n->op),
+               n->outputs[0] == nullptr ? "" : n->outputs[0]->type.to_string(),
+               differs ? "  " + n->precision.reason : "");
+  }
+  return {};
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Action& action) {
+  auto o = std::make_shared<Options>();
+  CLI::App* sub = app.add_subcommand("inspect", "Show what a model or engine is made of");
+  sub->add_option("path", o->path, "M.lowp or MODEL.onnx")->required();
+  sub->add_flag("--nodes", o->nodes, "list every node");
+  sub->add_flag("--json", o->json, "machine-readable");
+  sub->callback([o, &action] { action = [o] { return inspect(*o); }; });
+}
+
+}  // namespace lowp::tool
