@@ -1,0 +1,75 @@
+#include "arrays.h"
+
+#include <nanobind/stl/string.h>
+
+#include "errors.h"
+
+namespace lowp::python {
+
+void BufferViews::release() {
+  for (Py_buffer& b : buffers_) PyBuffer_Release(&b);
+  buffers_.clear();
+  tensors_.clear();
+}
+
+void BufferViews::assign(const ir::Graph& graph, nb::handle items) {
+  release();
+  const auto& inputs = graph.inputs();
+  buffers_.reserve(inputs.size());
+  size_t i = 0;
+  for (nb::handle item : items) {
+    LOWP_CHECK(i < inputs.size());
+    const DType dtype = inputs[i++]->type.dtype;
+    ir::Extents extents;
+    for (nb::handle n : nb::borrow<nb::object>(item[1])) extents.push_back(nb::cast<int64_t>(n));
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(nb::object(item[0]).ptr(), &buffer, PyBUF_C_CONTIGUOUS) != 0) throw nb::python_error();
+    buffers_.push_back(buffer);
+    auto tensor = ir::Tensor::view(dtype, std::move(extents), buffer.buf);
+    LOWP_CHECK(tensor.bytes() == static_cast<size_t>(buffer.len));
+    tensors_.push_back(std::move(tensor));
+  }
+  LOWP_CHECK(i == inputs.size());
+}
+
+nb::tuple describe(const std::string& name, const ir::TensorType& type) {
+  nb::object shape = nb::none();
+  if (type.dims) {
+    nb::list extents;
+    for (const ir::Dim& d : *type.dims) {
+      if (d.known()) {
+        extents.append(d.value());
+      } else if (d.symbol().empty()) {
+        extents.append(nb::none());
+      } else {
+        extents.append(d.symbol());
+      }
+    }
+    shape = nb::tuple(extents);
+  }
+  return nb::make_tuple(name, std::string(dtype_name(type.dtype)), shape);
+}
+
+nb::tuple to_numpy(ir::Tensor tensor) {
+  // Shared with the engine's constants or with an input: the caller may write to what it gets.
+  if (tensor.storage().use_count() > 1) tensor = tensor.clone();
+  const DType dtype = tensor.dtype();
+  nb::list extents;
+  for (int64_t n : tensor.extents()) extents.append(n);
+  nb::dlpack::dtype dl{static_cast<uint8_t>(nb::dlpack::dtype_code::UInt), static_cast<uint8_t>(dtype_bits(dtype)), 1};
+  if (dtype == DType::kBool) dl.code = static_cast<uint8_t>(nb::dlpack::dtype_code::Bool);
+  if (is_signed_integer(dtype)) dl.code = static_cast<uint8_t>(nb::dlpack::dtype_code::Int);
+  if (dtype == DType::kF16 || dtype == DType::kF32 || dtype == DType::kF64)
+    dl.code = static_cast<uint8_t>(nb::dlpack::dtype_code::Float);
+  std::vector<size_t> shape(tensor.extents().begin(), tensor.extents().end());
+  if (dl.bits < 8) {
+    dl = {static_cast<uint8_t>(nb::dlpack::dtype_code::UInt), 8, 1};
+    shape = {tensor.bytes()};
+  }
+  auto* owner = new ir::Tensor(std::move(tensor));
+  const nb::capsule capsule(owner, [](void* p) noexcept { delete static_cast<ir::Tensor*>(p); });
+  nb::ndarray<nb::numpy> array(owner->mutable_raw(), shape.size(), shape.data(), capsule, nullptr, dl);
+  return nb::make_tuple(nb::cast(array), nb::tuple(extents));
+}
+
+}  // namespace lowp::python
