@@ -10,8 +10,8 @@ namespace {
 struct FloatRows {
   static constexpr int kRows[] = {0, 6, 3, 0, 1, 0, 0};
 };
-// 10 accumulators, a widened panel, one of A and temporaries. With 6 rows gcc 12 spills two sums: 0.93x on 8 and 32 rows,
-// 1.02x on 196 (Zen 5).
+// 10 accumulators, a widened panel, one of A and temporaries. With 6 rows gcc 12 spills two sums: 0.93x on 8 and 32
+// rows, 1.02x on 196 (Zen 5).
 struct ExactRows {
   static constexpr int kRows[] = {0, 5, 2, 0, 1, 0, 0};
 };

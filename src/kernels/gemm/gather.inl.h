@@ -111,9 +111,17 @@ void gather_short(const void* const* rows, int64_t stride, int64_t taps, int64_t
 }
 
 constexpr kernels::GatherFn kGather[static_cast<int>(kernels::Gather::kCount)] = {
-    gather_copy<uint32_t>, gather_copy<uint16_t>,     gather_copy<uint8_t>,      gather_f32_to_bf16,
-    gather_bf16_to_f32,    gather_f16_to_f32,         gather_s8_to_u8,           gather_wide<0>,
-    gather_wide<0x80>,     gather_short<uint8_t, 16>, gather_short<uint8_t, 32>, gather_short<uint16_t, 64>,
+    gather_copy<uint16_t>,
+    gather_copy<uint8_t>,
+    gather_f32_to_bf16,
+    gather_bf16_to_f32,
+    gather_f16_to_f32,
+    gather_s8_to_u8,
+    gather_wide<0>,
+    gather_wide<0x80>,
+    gather_short<uint8_t, 16>,
+    gather_short<uint8_t, 32>,
+    gather_short<uint16_t, 64>,
 };
 
 // Interleaved pairs to two rows: even k in the low halves, odd k in the high halves.

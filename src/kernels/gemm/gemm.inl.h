@@ -141,8 +141,6 @@ struct StepDot : IntSum {
     }
   }
 };
-using StepExact = StepDot;
-using StepA7 = StepDot;
 #else
 // Ends the life of what was loaded from B: without it gcc 12 computes the next part's operands early and spills sums.
 #define LOWP_LOAD_AGAIN __asm__ volatile("" ::: "memory")

@@ -63,7 +63,6 @@ struct EpilogueArgs {
 using EpilogueFn = void (*)(const EpilogueArgs&);
 
 enum class Gather : uint8_t {
-  kCopy4,
   kCopy2,
   kCopy1,
   kF32ToBF16,
