@@ -176,6 +176,15 @@ int Graph::remove_dead() {
   return static_cast<int>(before - nodes_.size());
 }
 
+void Graph::drop_unused_inputs() {
+  std::unordered_set<const Value*> unused;
+  for (const Value* v : inputs_) {
+    if (v->uses.empty() && !is_graph_output(v)) unused.insert(v);
+  }
+  std::erase_if(inputs_, [&](const Value* v) { return unused.contains(v); });
+  std::erase_if(values_, [&](const auto& v) { return unused.contains(v.get()); });
+}
+
 Status Graph::sort() {
   std::unordered_map<Node*, int> pending;
   std::unordered_map<Node*, int> order;

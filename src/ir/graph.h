@@ -116,6 +116,8 @@ class Graph {
   void erase(Node* node);
   // Erases nodes whose outputs nobody reads, transitively, and values without producer or reader. Returns nodes erased.
   int remove_dead();
+  // Removes inputs that nothing reads.
+  void drop_unused_inputs();
   // Stable topological order. kInvalidModel with the names of nodes on a cycle.
   Status sort();
 

@@ -101,7 +101,7 @@ class PlanBuilder {
     mark_sources();
     for (const auto& node : graph_.nodes()) LOWP_TRY(lower(*node));
     copy_shared_outputs();
-    update_states();
+    LOWP_TRY(update_states());
     place();
     link();
     return std::move(plan_);
@@ -217,8 +217,10 @@ class PlanBuilder {
   void try_in_place(const ir::Node& node, ValuePtr out, ValuePtr in) {
     if (out == nullptr || in == nullptr || alias_.contains(out) || bytes(out) != bytes(in)) return;
     ValuePtr base = root(in);
-    auto it = places_.find(base);
-    if (it != places_.end()) return;  // a constant, an input or a state
+    // Constants and inputs are not ours to overwrite. A state may be overwritten by its own update.
+    if (auto it = places_.find(base); it != places_.end()) {
+      if (it->second.kind != Place::Kind::kState || graph_.states()[it->second.index].update != out) return;
+    }
     const int now = node_position_.at(&node);
     // Every value over the same bytes must be dead after this node.
     for (const auto& v : graph_.values()) {
@@ -268,11 +270,36 @@ class PlanBuilder {
   }
 
   // A state's new content is copied at the end of the run, when nobody reads the old content any more.
-  void update_states() {
+  Status update_states() {
     for (size_t i = 0; i < graph_.states().size(); ++i) {
       const ir::State& s = graph_.states()[i];
-      if (s.update != nullptr && root(s.update) != s.value) add_copy(s.update, {Place::Kind::kState, i, nullptr});
+      if (s.update == nullptr || root(s.update) == s.value) continue;
+      for (const ir::State& other : graph_.states()) {
+        if (root(s.update) == other.value)
+          return error(Code::kUnsupported, "state '{}' becomes the content of state '{}'", s.name, other.name)
+              .with_hint("copy it through an operation");
+      }
+      add_copy(s.update, {Place::Kind::kState, i, nullptr});
     }
+    // Once the first state is written a run is not cancelled any more: states change together or not at all.
+    plan_->first_state_write_ = plan_->steps_.size();
+    for (size_t i = 0; i < plan_->steps_.size(); ++i) {
+      const ir::Node* node = plan_->steps_[i].node;
+      bool writes = false;
+      for (const Copy& c : copies_) writes = writes || (c.step == i && c.to.kind == Place::Kind::kState);
+      if (node != nullptr) {
+        for (ValuePtr v : node->outputs) {
+          if (v == nullptr) continue;
+          auto it = places_.find(root(v));
+          writes = writes || (it != places_.end() && it->second.kind == Place::Kind::kState);
+        }
+      }
+      if (writes) {
+        plan_->first_state_write_ = i;
+        break;
+      }
+    }
+    return {};
   }
 
   void place() {

@@ -64,6 +64,7 @@ class Plan {
   std::vector<Patch> call_patches_;      // callers' buffers
   std::vector<TensorType> output_types_;
   std::vector<Tensor> owned_;  // contents computed while binding
+  size_t first_state_write_ = 0;
   size_t arena_bytes_ = 0;
   size_t overhead_bytes_ = 0;
   std::byte* arena_ = nullptr;
