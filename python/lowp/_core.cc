@@ -1,4 +1,6 @@
 // The module's entry: errors become Python's exceptions here, and nowhere else.
+#include <nanobind/stl/string.h>
+
 #include "base/cpu.h"
 #include "base/thread_pool.h"
 #include "bindings.h"
