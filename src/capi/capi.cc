@@ -165,7 +165,7 @@ void forward_log(lowp::LogLevel level, std::string_view message, void* /*user*/)
 
 extern "C" {
 
-const char* lowp_version(void) { return LOWP_VERSION; }
+const char* lowp_version(void) { return LOWP_VERSION_STRING; }
 const char* lowp_code_name(lowp_code code) { return lowp::code_name(static_cast<Code>(code)).data(); }
 const char* lowp_last_error(void) { return last_error.c_str(); }
 
