@@ -63,9 +63,11 @@ void fold_into_conv(ir::Graph& graph, ir::Node* conv, const Affine& a) {
 
 Result<int> fold_batch_norm(ir::Graph& graph, const PassOptions&) {
   int changed = 0;
-  for (ir::Node* conv : graph.node_list()) {
-    if (!is_op(conv, "Conv") || !conv->inputs[1]->is_constant() || conv->inputs[1]->constant.dtype() != DType::kF32)
-      continue;
+  // The nodes that are folded away are in no list that goes on being read.
+  std::vector<ir::Node*> convolutions = graph.node_list();
+  std::erase_if(convolutions, [](const ir::Node* n) { return !is_op(n, "Conv"); });
+  for (ir::Node* conv : convolutions) {
+    if (!conv->inputs[1]->is_constant() || conv->inputs[1]->constant.dtype() != DType::kF32) continue;
     if (conv->input(2) != nullptr && !conv->inputs[2]->is_constant()) continue;
     while (ir::Node* next = only_user(graph, conv->outputs[0])) {
       if (!conv->outputs[0]->type.has_rank()) break;
