@@ -126,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=_DATA)
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "fp16", "int8"])
-    parser.add_argument("--models", nargs="+", default=["lite0", "minilm"])
+    parser.add_argument("--models", nargs="*", default=["lite0", "minilm"])
     parser.add_argument("--observer", default="mse")
     parser.add_argument("--target", default="")
     parser.add_argument("--no-measure", action="store_true", help="keep INT8 layers that are not faster")
