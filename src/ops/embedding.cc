@@ -75,11 +75,11 @@ std::vector<OpDef> embedding() {
   def.reference = reference;
   def.lower = lower;
   def.samples = [] {
-    return std::vector<Sample>{
-        {{},
-         {{DType::kI8, {11, 37}, -127, 127}, {DType::kF32, {11}, 0.001, 0.1}, {DType::kI64, {2, 3}, -11, 10}},
-         1,
-         0}};
+    Sample s;
+    s.inputs = {{DType::kI8, {11, 37}, -127, 127}, {DType::kF32, {11}, 0.001, 0.1}, {DType::kI64, {2, 3}, -11, 10}};
+    s.inputs[0].constant = s.inputs[1].constant = true;
+    s.tolerance_ulps = 0;
+    return std::vector<Sample>{s};
   };
   return {std::move(def)};
 }

@@ -85,6 +85,62 @@ Status lower(LowerContext& ctx) {
   return {};
 }
 
+Sample sample(DType x, DType w, Extents x_extents, int64_t n, LinearAttrs a, bool bias, DType residual) {
+  a.k = x_extents.back();
+  a.n = n;
+  const Tensor weights = sample_weights(w, {a.k, n}, a.int8_class == 1 ? 60 : 127);
+  Extents out = x_extents;
+  out.back() = n;
+  Sample s;
+  s.attrs = ir::AttrCodec::of<LinearAttrs>().write(ir::Attrs::make(a));
+  s.inputs = sample_operands(x, std::move(x_extents), weights, pack_linear_weights(weights, false, w), a, n, a.k, bias);
+  if (residual != DType::kInvalid) {
+    SampleInput absent;
+    absent.absent = true;
+    s.inputs.resize(kPackedResidual, absent);
+    s.inputs.push_back({residual, out, residual == DType::kU8 ? 0.0 : -2.0, residual == DType::kU8 ? 255.0 : 2.0});
+  }
+  s.tolerance_ulps = sample_tolerance(w, a.k);
+  return s;
+}
+
+std::vector<Sample> samples() {
+  constexpr DType kNone = DType::kInvalid;
+  LinearAttrs plain;
+  LinearAttrs gelu;
+  gelu.activation = "gelu";
+  LinearAttrs clip;
+  clip.activation = "clip";
+  clip.lo = -1;
+  clip.hi = 2;
+  LinearAttrs quantized = clip;
+  quantized.out_dtype = DType::kU8;
+  quantized.out_scale = 0.03F;
+  quantized.out_zero = 40;
+  quantized.in_zero = 119;
+  quantized.residual_scale = 0.01F;
+  quantized.residual_zero = 7;
+  LinearAttrs seven = quantized;
+  seven.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Quad);
+  seven.in_zero = 60;
+  LinearAttrs s8 = quantized;
+  s8.out_dtype = DType::kI8;
+  s8.out_zero = -5;
+  s8.in_zero = -3;
+  s8.activation = "silu";
+  return {
+      sample(DType::kF32, DType::kF32, {3, 5, 37}, 19, gelu, true, DType::kF32),
+      sample(DType::kF32, DType::kF32, {70, 300}, 48, plain, false, kNone),
+      sample(DType::kF32, DType::kF32, {1}, 1, clip, true, kNone),
+      sample(DType::kF32, DType::kBF16, {7, 65}, 33, gelu, true, kNone),
+      sample(DType::kF32, DType::kF16, {7, 65}, 33, plain, true, DType::kF32),
+      sample(DType::kU8, DType::kI8, {5, 3, 67}, 35, quantized, true, DType::kU8),
+      sample(DType::kU8, DType::kI8, {33, 64}, 16, seven, true, kNone),
+      sample(DType::kU8, DType::kI8, {4, 300}, 21, gelu, true, DType::kF32),
+      sample(DType::kI8, DType::kI8, {9, 30}, 17, s8, false, kNone),
+  };
+}
+
 }  // namespace
 
 std::vector<OpDef> linear() {
@@ -97,6 +153,7 @@ std::vector<OpDef> linear() {
   def.infer = infer;
   def.reference = reference;
   def.lower = lower;
+  def.samples = samples;
   return {std::move(def)};
 }
 

@@ -207,6 +207,63 @@ double packed_element(const Tensor& packed, size_t offset, int64_t k, int64_t n,
   }
 }
 
+Tensor sample_weights(DType dtype, const Extents& extents, int limit) {
+  Tensor t = Tensor::zeros(dtype == DType::kI8 ? DType::kI8 : DType::kF32, extents);
+  uint32_t state = 12345;
+  for (int64_t i = 0; i < t.size(); ++i) {
+    state = state * 1664525U + 1013904223U;
+    const auto bits = static_cast<int>(state >> 16);
+    if (dtype == DType::kI8) {
+      t.mutable_data<int8_t>()[i] = static_cast<int8_t>(bits % (2 * limit + 1) - limit);
+    } else {
+      t.mutable_data<float>()[i] = static_cast<float>(bits) / 65536.0F - 0.5F;
+    }
+  }
+  return t;
+}
+
+std::vector<SampleInput> sample_operands(DType x, Extents x_extents, const Tensor& w, const Tensor& packed,
+                                         const EpilogueAttrs& attrs, int64_t n, int64_t k, bool bias) {
+  auto constant = [](Tensor t) {
+    SampleInput in{t.dtype(), t.extents()};
+    in.value = std::move(t);
+    in.constant = true;
+    in.differentiable = false;
+    return in;
+  };
+  SampleInput absent;
+  absent.absent = true;
+  SampleInput data{x, std::move(x_extents)};
+  if (x == DType::kU8) data.low = 0, data.high = attrs.int8_class == 1 ? 127 : 255;
+  if (x == DType::kI8) data.low = -128, data.high = 127;
+  std::vector<SampleInput> inputs = {data, constant(packed)};
+  if (packed.dtype() != DType::kI8) {
+    inputs.push_back(bias ? constant(sample_weights(DType::kF32, {n})) : absent);
+    return inputs;
+  }
+  // Weights of a linear layer are [K, N] here, of a convolution O x I x KH x KW.
+  const bool channels_first = w.rank() != 2;
+  std::vector<int32_t> sums(static_cast<size_t>(n));
+  kernels::column_sums(w.data<int8_t>(), channels_first ? k : n, channels_first, k, n, sums.data());
+  Tensor folded = Tensor::zeros(DType::kI32, {n});
+  std::vector<int32_t> raw(static_cast<size_t>(n));
+  Tensor scale = Tensor::zeros(DType::kF32, {n});
+  for (int64_t i = 0; i < n; ++i) {
+    if (bias) raw[static_cast<size_t>(i)] = static_cast<int32_t>(i * 37 % 501 - 250);
+    scale.mutable_data<float>()[i] = 2e-4F * static_cast<float>(1 + i % 7);
+  }
+  kernels::fold_zero_point(raw.data(), sums.data(), n, x, static_cast<int32_t>(attrs.in_zero),
+                           folded.mutable_data<int32_t>());
+  inputs.push_back(constant(std::move(folded)));
+  inputs.push_back(constant(std::move(scale)));
+  return inputs;
+}
+
+double sample_tolerance(DType w, int64_t k) {
+  const double roundings = 4 + 2 * std::sqrt(static_cast<double>(k));
+  return w == DType::kBF16 ? 0x1p-9 / 0x1p-23 + roundings : roundings;
+}
+
 std::string_view operand_kinds(DType x, DType w) {
   if (w == DType::kI8) return x == DType::kU8 ? "u8s8" : "s8s8";
   return dtype_name(w);

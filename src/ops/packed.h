@@ -106,6 +106,16 @@ void reference_epilogue(EvalContext& ctx, const EpilogueAttrs& attrs, double acc
 // Element k, n of packed weights as a double.
 double packed_element(const Tensor& packed, size_t offset, int64_t k, int64_t n, int64_t rows);
 
+// Samples of both ops. Weights of a given content: f32 in [-0.5, 0.5], s8 in [-limit, limit].
+Tensor sample_weights(DType dtype, const Extents& extents, int limit = 127);
+// Operands 0 to 4 for weights `w` in the model's order and `packed`, the same packed: INT8 ones get scales and a bias
+// with the zero point folded in. `k` products go into a sum.
+std::vector<SampleInput> sample_operands(DType x, Extents x_extents, const Tensor& w, const Tensor& packed,
+                                         const EpilogueAttrs& attrs, int64_t n, int64_t k, bool bias);
+// Largest error of a float sum of k products against one in double, in units of the output's epsilon: k roundings of
+// either sign, four standard deviations; one rounding of the activations to bf16 where the weights are bf16.
+double sample_tolerance(DType w, int64_t k);
+
 // "u8s8", "f32", "bf16", ...: what the profiler shows.
 std::string_view operand_kinds(DType x, DType w);
 

@@ -192,6 +192,90 @@ Status lower(LowerContext& ctx) {
   return {};
 }
 
+// 4-d input; the output's extents follow from padding and strides.
+Sample sample(DType x, DType w, const Extents& x_extents, PackedConvAttrs a, bool bias, DType residual) {
+  a.in_channels = x_extents[1];
+  const int64_t k = a.in_channels / a.group * a.kernel_shape[0] * a.kernel_shape[1];
+  const Tensor weights =
+      sample_weights(w, {a.out_channels, a.in_channels / a.group, a.kernel_shape[0], a.kernel_shape[1]},
+                     a.int8_class == 1 ? 60 : 127);
+  Sample s;
+  s.attrs = ir::AttrCodec::of<PackedConvAttrs>().write(ir::Attrs::make(a));
+  s.inputs = sample_operands(x, x_extents, weights, pack_conv_weights(weights, a, w), a, a.out_channels, k, bias);
+  if (residual != DType::kInvalid) {
+    const Window window = resolve_window(window_attrs(a), a.kernel_shape,
+                                         spatial_2d(ir::Dims(x_extents.begin(), x_extents.end())), false)
+                              .value();
+    Extents out = {x_extents[0], a.out_channels};
+    if (x_extents.size() == 4) out.push_back(window.out[0].value());
+    out.push_back(window.out[1].value());
+    SampleInput absent;
+    absent.absent = true;
+    s.inputs.resize(kPackedResidual, absent);
+    s.inputs.push_back({residual, out, residual == DType::kU8 ? 0.0 : -2.0, residual == DType::kU8 ? 255.0 : 2.0});
+  }
+  s.tolerance_ulps = sample_tolerance(w, k);
+  return s;
+}
+
+std::vector<Sample> samples() {
+  constexpr DType kNone = DType::kInvalid;
+  constexpr DType kF32 = DType::kF32;
+  PackedConvAttrs plain;  // 3x3, stride 2, padded
+  plain.kernel_shape = {3, 3};
+  plain.strides = {2, 2};
+  plain.pads = {1, 1, 1, 1};
+  plain.out_channels = 20;
+  PackedConvAttrs pointwise;
+  pointwise.kernel_shape = {1, 1};
+  pointwise.out_channels = 33;
+  pointwise.activation = "hard_swish";
+  PackedConvAttrs grouped = plain;  // uneven padding, dilated
+  grouped.strides = {1, 1};
+  grouped.dilations = {2, 1};
+  grouped.pads = {2, 0, 1, 1};
+  grouped.group = 3;
+  grouped.out_channels = 12;
+  grouped.activation = "leaky_relu";
+  grouped.alpha = 0.1F;
+  PackedConvAttrs depthwise = plain;
+  depthwise.group = depthwise.out_channels = 19;
+  depthwise.activation = "clip";
+  depthwise.hi = 6;
+  PackedConvAttrs line;  // 1-d
+  line.kernel_shape = {1, 5};
+  line.strides = {1, 2};
+  line.auto_pad = "SAME_UPPER";
+  line.out_channels = 8;
+  auto int8 = [](PackedConvAttrs a, int64_t in_zero, DType out) {
+    a.in_zero = in_zero;
+    a.out_dtype = out;
+    a.out_scale = 0.05F;
+    a.out_zero = out == DType::kU8 ? 100 : -20;
+    a.residual_scale = 0.02F;
+    a.residual_zero = 30;
+    return a;
+  };
+  PackedConvAttrs seven = int8(plain, 33, DType::kU8);
+  seven.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Quad);
+  return {
+      sample(kF32, kF32, {2, 5, 9, 11}, plain, true, kF32),
+      sample(kF32, kF32, {1, 37, 4, 6}, pointwise, false, kNone),
+      sample(kF32, kF32, {1, 9, 7, 8}, grouped, true, kNone),
+      sample(kF32, kF32, {2, 19, 8, 9}, depthwise, true, kNone),
+      sample(kF32, kF32, {2, 3, 17}, line, true, kNone),
+      sample(kF32, DType::kBF16, {1, 5, 9, 11}, plain, true, kNone),
+      sample(kF32, DType::kF16, {1, 9, 7, 8}, grouped, true, kNone),
+      sample(DType::kU8, DType::kI8, {2, 5, 9, 11}, int8(plain, 117, DType::kU8), true, DType::kU8),
+      sample(DType::kU8, DType::kI8, {1, 5, 9, 11}, seven, true, kNone),
+      sample(DType::kU8, DType::kI8, {1, 9, 7, 8}, int8(grouped, 3, DType::kI8), true, kNone),
+      sample(DType::kI8, DType::kI8, {1, 37, 4, 6}, int8(pointwise, -7, kF32), true, kF32),
+      sample(DType::kI8, DType::kI8, {1, 3, 17}, int8(line, 5, DType::kI8), false, kNone),
+      sample(DType::kU8, DType::kI8, {2, 19, 8, 9}, int8(depthwise, 90, DType::kU8), true, DType::kU8),
+      sample(DType::kI8, DType::kI8, {1, 19, 8, 9}, int8(depthwise, -20, kF32), false, kNone),
+  };
+}
+
 }  // namespace
 
 std::vector<OpDef> packed_conv() {
@@ -204,6 +288,7 @@ std::vector<OpDef> packed_conv() {
   def.infer = infer;
   def.reference = reference;
   def.lower = lower;
+  def.samples = samples;
   def.layout = LayoutRule::kChannelsLast;
   return {std::move(def)};
 }

@@ -225,6 +225,7 @@ std::vector<Sample> where_samples() {
 std::vector<Sample> cast_samples() {
   return {{{{"to", int64_t{7}}}, {{DType::kF32, {3, 5}, -9, 9}}},
           {{{"to", int64_t{1}}}, {{DType::kI64, {33}, -9, 9}}},
+          {{{"to", int64_t{11}}}, {{DType::kF32, {3, 5}}}},
           {{{"to", int64_t{16}}}, {{DType::kF32, {33}}}}};
 }
 
