@@ -51,6 +51,10 @@ def load_stored(folder):
     return model, sets, 1e-3, 1e-7
 
 
+def array(value):
+    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+
+
 def run_case(model, data_sets, rtol, atol):
     """None where lowp's outputs are the expected ones, else what is wrong."""
     engine = lowp.compile(lowp.load(model), precision="fp32", threads=1)
@@ -58,10 +62,10 @@ def run_case(model, data_sets, rtol, atol):
         initializers = {i.name for i in model.graph.initializer}
         names = [i.name for i in model.graph.input if i.name not in initializers]
         feeds = dict(zip(names, inputs, strict=False))
-        feeds = {i.name: np.asarray(feeds[i.name]) for i in engine.inputs}
+        feeds = {i.name: array(feeds[i.name]) for i in engine.inputs}
         results = engine.run(feeds)
         for info, want in zip(model.graph.output, expected, strict=True):
-            have, want = np.asarray(results[info.name]), np.asarray(want)
+            have, want = np.asarray(results[info.name]), array(want)
             if have.dtype != want.dtype:
                 return f"output {info.name} has dtype {have.dtype}, {want.dtype} is wanted"
             if have.shape != want.shape:
@@ -94,11 +98,10 @@ def collect():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         generated = collect_testcases(None)
-    cases = {
-        c.name: lambda c=c: (c.model, c.data_sets, c.rtol or 1e-3, c.atol or 1e-7)
-        for c in generated
-        if c.model is not None
-    }
+    cases = {}
+    for c in generated:
+        if c.model is not None:
+            cases[c.name] = lambda c=c: (c.model, c.data_sets, c.rtol or 1e-3, c.atol or 1e-7)
     cases.update({name: lambda folder=folder: load_stored(folder) for name, folder in stored_cases()})
     return cases
 

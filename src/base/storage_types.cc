@@ -55,7 +55,7 @@ uint8_t encode_float(const FloatFormat& f, float value, bool saturate) {
     return static_cast<uint8_t>(code | (negative ? 1 << sign_shift(f) : 0));
   };
   if (std::isnan(value)) {
-    if (f.nan == 0) return f.largest;  // FP4: ONNX fixes NaN at +6
+    if (f.nan == 0) return static_cast<uint8_t>(1 << sign_shift(f));  // FP4: -0
     return f.negative_zero ? with_sign(f.nan) : f.nan;
   }
   // Rounding to the code's spacing: below the smallest normal it is constant, above it follows the exponent. A carry

@@ -3,9 +3,9 @@
 // Every value of these types is exactly a float. From float they round to nearest, ties to even. With `saturate` a
 // value beyond the largest finite one (infinities included) becomes that largest value; without it, it becomes infinity
 // where the format has one (E5M2) and NaN elsewhere. FP4 and the integers have neither and always saturate; NaN becomes
-// +6 in FP4 and 0 in the integers. E8M0 (powers of two, no sign) rounds as ONNX's default "up" (see encode_storage).
-// Sources: ONNX operator specification, Cast; OCP 8-bit Floating Point Specification 1.0; OCP Microscaling Formats 1.0;
-// Noune et al., arXiv:2206.02915 (the FNUZ formats).
+// -0 in FP4, as in ONNX's backend tests, and 0 in the integers. E8M0 (powers of two, no sign) rounds as ONNX's default
+// "up" (see encode_storage). Sources: ONNX operator specification, Cast; OCP 8-bit Floating Point Specification 1.0;
+// OCP Microscaling Formats 1.0; Noune et al., arXiv:2206.02915 (the FNUZ formats).
 #pragma once
 
 #include <cstdint>

@@ -158,7 +158,7 @@ Status bit_shift(EvalContext& ctx) {
   return bitwise(ctx, [&](auto x, auto y) {
     using T = decltype(x);
     const auto bits = static_cast<uint64_t>(sizeof(T) * 8);
-    if (static_cast<uint64_t>(y) >= bits) return T(0);
+    if (static_cast<uint64_t>(y) >= bits) return left || x >= 0 ? T(0) : static_cast<T>(-1);  // all bits shifted out
     return static_cast<T>(left ? static_cast<uint64_t>(x) << y : static_cast<uint64_t>(x) >> y);
   });
 }
@@ -280,11 +280,14 @@ Status lower_binary(LowerContext& ctx) {
   const Extents a = ctx.in_physical(0);
   const Extents b = ctx.in_physical(1);
   kernels::Broadcast broadcast;
-  if (!kernels::make_broadcast(a.data(), static_cast<int>(a.size()), b.data(), static_cast<int>(b.size()), &broadcast)) return {};
+  if (!kernels::make_broadcast(a.data(), static_cast<int>(a.size()), b.data(), static_cast<int>(b.size()), &broadcast))
+    return {};
   const int threads = ctx.threads();
   if (a == ctx.out_physical(0)) ctx.allow_in_place(0, 0);
   if (b == ctx.out_physical(0)) ctx.allow_in_place(0, 1);
-  ctx.emit("elementwise.f32", [broadcast, threads](const StepArgs& s) { kernels::binary_f32(kOp, broadcast, s.in<float>(0), s.in<float>(1), s.out<float>(0), threads); });
+  ctx.emit("elementwise.f32", [broadcast, threads](const StepArgs& s) {
+    kernels::binary_f32(kOp, broadcast, s.in<float>(0), s.in<float>(1), s.out<float>(0), threads);
+  });
   return {};
 }
 
@@ -319,6 +322,18 @@ std::vector<Sample> samples() {
 std::vector<Sample> integer_samples() {
   return {{{}, {{DType::kI64, {3, 5}, -9, 9}, {DType::kI64, {5}, 1, 7}}},
           {{}, {{DType::kI32, {17}, -9, 9}, {DType::kI32, {}, 1, 7}}}};
+}
+
+std::vector<Sample> power_samples() {
+  SampleInput two{DType::kF32, {}};
+  two.value = Tensor::scalar(2.0F);
+  two.constant = true;
+  return {{{}, {{DType::kF32, {3, 5}, 0.1, 3.0}, {DType::kF32, {5}, -2.0, 2.0}}}, {{}, {{DType::kF32, {3, 35}}, two}}};
+}
+std::vector<Sample> logical_samples() { return {{{}, {{DType::kBool, {3, 1}}, {DType::kBool, {5}}}}}; }
+std::vector<Sample> shift_samples() {
+  return {{{{"direction", std::string("LEFT")}}, {{DType::kU32, {3, 5}, 0, 99}, {DType::kU32, {5}, 0, 9}}},
+          {{{"direction", std::string("RIGHT")}}, {{DType::kU8, {7}, 0, 255}, {DType::kU8, {}, 0, 7}}}};
 }
 
 OpDef make(const char* name, Status (*infer)(InferContext&), Status (*reference)(EvalContext&),
@@ -356,10 +371,10 @@ std::vector<OpDef> binary() {
           "Mul", infer_same, [](EvalContext& c) { return numeric(c, [](auto x, auto y) { return x * y; }); },
           mul_gradient),
       make("Div", infer_same, divide, div_gradient),
-      make("Pow", infer_pow, power, nullptr, 1, nullptr),
+      make("Pow", infer_pow, power, nullptr, 1, power_samples),
       make("Mod", infer_same, modulo, nullptr, 10, integer_samples),
       make("PRelu", infer_same, prelu),
-      make("BitShift", infer_same, bit_shift, nullptr, 11, nullptr),
+      make("BitShift", infer_same, bit_shift, nullptr, 11, shift_samples),
       make(
           "BitwiseAnd", infer_same, [](EvalContext& c) { return bitwise(c, [](auto x, auto y) { return x & y; }); },
           nullptr, 18, integer_samples),
@@ -382,13 +397,13 @@ std::vector<OpDef> binary() {
           [](EvalContext& c) { return compare(c, [](auto x, auto y) { return x >= y; }); }, nullptr, 12),
       make(
           "And", infer_logical, [](EvalContext& c) { return logical(c, [](bool x, bool y) { return x && y; }); },
-          nullptr, 1, nullptr),
+          nullptr, 1, logical_samples),
       make(
           "Or", infer_logical, [](EvalContext& c) { return logical(c, [](bool x, bool y) { return x || y; }); },
-          nullptr, 1, nullptr),
+          nullptr, 1, logical_samples),
       make(
           "Xor", infer_logical, [](EvalContext& c) { return logical(c, [](bool x, bool y) { return x != y; }); },
-          nullptr, 1, nullptr),
+          nullptr, 1, logical_samples),
       variadic("Max",
                [](EvalContext& c) {
                  return fold(
@@ -416,8 +431,9 @@ std::vector<OpDef> binary() {
     if (def.name == "Add" || def.name == "Mul") def.quantize = QuantRule::kElementwise;
     using B = kernels::Binary;
     const std::pair<std::string_view, Status (*)(LowerContext&)> kernels_of[] = {
-        {"Add", lower_binary<B::kAdd>}, {"Sub", lower_binary<B::kSub>}, {"Mul", lower_binary<B::kMul>}, {"Div", lower_binary<B::kDiv>},
-        {"Min", lower_binary<B::kMin>}, {"Max", lower_binary<B::kMax>}, {"Pow", lower_binary<B::kPow>}, {"PRelu", lower_binary<B::kPrelu>},
+        {"Add", lower_binary<B::kAdd>}, {"Sub", lower_binary<B::kSub>},     {"Mul", lower_binary<B::kMul>},
+        {"Div", lower_binary<B::kDiv>}, {"Min", lower_binary<B::kMin>},     {"Max", lower_binary<B::kMax>},
+        {"Pow", lower_binary<B::kPow>}, {"PRelu", lower_binary<B::kPrelu>},
     };
     for (const auto& [name, lower] : kernels_of) {
       if (def.name == name) def.lower = lower;

@@ -1,4 +1,6 @@
 // Clip, Cast, CastLike and Where.
+#include <cmath>
+
 #include "base/storage_types.h"
 #include "kernels/elementwise/elementwise.h"
 #include "ops/reference.h"
@@ -31,13 +33,17 @@ Status clip(EvalContext& ctx) {
 }
 Status lower_clip(LowerContext& ctx) {
   // Bounds that vary from run to run stay with the reference.
-  if (ctx.dtype(0) != DType::kF32 || (ctx.has(1) && ctx.known(1) == nullptr) || (ctx.has(2) && ctx.known(2) == nullptr)) return {};
+  if (ctx.dtype(0) != DType::kF32 || (ctx.has(1) && ctx.known(1) == nullptr) || (ctx.has(2) && ctx.known(2) == nullptr))
+    return {};
   constexpr float kInf = std::numeric_limits<float>::infinity();
-  const kernels::UnaryParams params{ctx.has(1) ? ctx.known(1)->data<float>()[0] : -kInf, ctx.has(2) ? ctx.known(2)->data<float>()[0] : kInf};
+  const kernels::UnaryParams params{ctx.has(1) ? ctx.known(1)->data<float>()[0] : -kInf,
+                                    ctx.has(2) ? ctx.known(2)->data<float>()[0] : kInf};
   const int64_t n = ctx.in_size(0);
   const int threads = ctx.threads();
   ctx.allow_in_place(0, 0);
-  ctx.emit("elementwise.f32", [params, n, threads](const StepArgs& s) { kernels::unary_f32(kernels::Unary::kClip, params, s.in<float>(0), s.out<float>(0), n, threads); });
+  ctx.emit("elementwise.f32", [params, n, threads](const StepArgs& s) {
+    kernels::unary_f32(kernels::Unary::kClip, params, s.in<float>(0), s.out<float>(0), n, threads);
+  });
   return {};
 }
 Status clip_gradient(GradContext& g) {
@@ -134,8 +140,16 @@ Status cast_tensor(const Tensor& x, Tensor& y, bool saturate, const std::string&
       const ScaleRounding rounding = round_mode == "down"      ? ScaleRounding::kDown
                                      : round_mode == "nearest" ? ScaleRounding::kNearest
                                                                : ScaleRounding::kUp;
-      for (size_t i = 0; i < n; ++i)
-        store_packed(y.dtype(), y.mutable_raw(), i, encode_storage(y.dtype(), values[i], saturate, rounding));
+      if (is_integer(y.dtype()) && is_integer(x.dtype())) {
+        // Integer to integer keeps the low bits, as between the wider types.
+        const Extents wide = is_storage_type(x.dtype()) ? Extents(values.begin(), values.end()) : x.to_int64s();
+        for (size_t i = 0; i < n; ++i) store_packed(y.dtype(), y.mutable_raw(), i, static_cast<uint8_t>(wide[i]));
+        return {};
+      }
+      for (size_t i = 0; i < n; ++i) {
+        const float value = is_integer(y.dtype()) ? std::trunc(values[i]) : values[i];
+        store_packed(y.dtype(), y.mutable_raw(), i, encode_storage(y.dtype(), value, saturate, rounding));
+      }
       return {};
     }
     return dispatch_any(y.dtype(), [&](auto tag) -> Status {

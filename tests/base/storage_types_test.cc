@@ -108,6 +108,7 @@ TEST(StorageTypes, SpecialValues) {
   EXPECT_EQ(encode_storage(DType::kF8E4M3FN, 464.0f, false), 0x7e);  // the tie between 448 and 480 rounds to 448
   EXPECT_EQ(encode_storage(DType::kF8E4M3FN, 465.0f, false), 0x7f);
   EXPECT_EQ(encode_storage(DType::kF4E2M1, -kInf, false), 0xf);
+  EXPECT_EQ(encode_storage(DType::kF4E2M1, kNan), 0x8);
   EXPECT_EQ(encode_storage(DType::kI4, -100.0f), 0x8);
   EXPECT_EQ(encode_storage(DType::kI4, 2.5f), 2);
   EXPECT_EQ(encode_storage(DType::kU2, -1.0f), 0);
