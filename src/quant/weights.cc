@@ -7,7 +7,7 @@
 
 namespace lowp::quant {
 
-QuantizedWeights quantize_weights(const ir::Tensor& w, int axis) {
+QuantizedWeights quantize_weights(const ir::Tensor& w, int axis, std::span<const float> least_scales) {
   const int64_t channels = w.extent(axis);
   int64_t inner = 1;
   for (int i = axis + 1; i < w.rank(); ++i) inner *= w.extent(i);
@@ -41,6 +41,7 @@ QuantizedWeights quantize_weights(const ir::Tensor& w, int axis) {
         best_scale = scale;
       }
     }
+    if (!least_scales.empty()) best_scale = std::max(best_scale, least_scales[static_cast<size_t>(c)]);
     q.scales.mutable_data<float>()[c] = best_scale;
     for_channel(c, [&](int64_t i) {
       q.values.mutable_data<int8_t>()[i] =
@@ -64,12 +65,11 @@ int64_t project_quads(ir::Tensor& w, int64_t channels, int64_t k,
           for (int64_t r : rows) {
             if (r < k) sum += std::max(0, sign * p[index(c, r)]);
           }
-          while (sum > kernels::kQuadLimit) {
-            int64_t largest = -1;
-            for (int64_t r : rows) {
-              if (r < k && (largest < 0 || sign * p[index(c, r)] > sign * p[index(c, largest)])) largest = r;
-            }
-            p[index(c, largest)] = static_cast<int8_t>(p[index(c, largest)] - sign);
+          // The nearest point of the half-space sum <= limit: all of the sign give the same.
+          for (size_t turn = 0; sum > kernels::kQuadLimit; turn = (turn + 1) % 4) {
+            if (rows[turn] >= k || sign * p[index(c, rows[turn])] <= 0) continue;
+            int8_t& weight = p[index(c, rows[turn])];
+            weight = static_cast<int8_t>(weight - sign);
             --sum;
             ++changed;
           }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 
 #include "ir/tensor.h"
 
@@ -13,12 +14,14 @@ struct QuantizedWeights {
 };
 
 // Channels lie along `axis` of the f32 tensor `w`. The scale is the one of the largest magnitude, or a smaller one
-// where clipping costs less squared error than coarser steps.
-QuantizedWeights quantize_weights(const ir::Tensor& w, int axis);
+// where clipping costs less squared error than coarser steps. Where given, no channel's scale is below its
+// least_scales: the weights of a channel that training switched off may be so small that its bias does not fit 32 bit
+// otherwise.
+QuantizedWeights quantize_weights(const ir::Tensor& w, int axis, std::span<const float> least_scales = {});
 
 // A7-quad (kernels/gemm/pack.h): moves the few weights whose same-sign sums of four could overflow 16 bit towards zero,
-// the largest of a four first, by as little as is needed. `w` holds s8 weights; `index` gives for each channel and each
-// k in the packed order the index into w. Returns how many weights changed.
+// all of a four by the same, which is the least change in the mean square. `w` holds s8 weights; `index` gives for each
+// channel and each k in the packed order the index into w. Returns by how many steps in all.
 int64_t project_quads(ir::Tensor& w, int64_t channels, int64_t k,
                       const std::function<int64_t(int64_t channel, int64_t k)>& index);
 

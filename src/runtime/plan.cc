@@ -430,7 +430,7 @@ Status Plan::run(std::span<const void* const> inputs, std::span<void* const> out
   Status status;
   for (size_t i = 0; i < steps_.size(); ++i) {
     const Step& step = steps_[i];
-    if (stop != nullptr && stop->load(std::memory_order_relaxed))
+    if (i < first_state_write_ && stop != nullptr && stop->load(std::memory_order_relaxed))
       return error(Code::kCancelled, "the run was cancelled");
     const StepArgs args{step.inputs.data(), step.outputs.data(), step.scratch, &status};
     if (observe == nullptr) {

@@ -13,10 +13,11 @@ namespace {
 
 // Samples that layer decisions are measured on; ranges are measured on all.
 constexpr size_t kDecisionSamples = 4;
-// INT8 must win by this factor over FP32 to be worth its error. 1: any gain counts.
-constexpr double kWorthwhileGain = 1.0;
-// Runs per layer timing; the median counts.
-constexpr int kTimingRuns = 7;
+// A layer goes back to FP32 when INT8 is slower by more than this factor: below it the two cannot be told apart by a few
+// runs on a machine that does other things too, and INT8 is a quarter of the size.
+constexpr double kIndistinguishable = 1.05;
+// Runs per layer timing; the fastest counts, as what disturbs a run only makes it slower.
+constexpr int kTimingRuns = 15;
 
 quant::RangeMethod range_method(Observer o) {
   switch (o) {
@@ -258,18 +259,14 @@ class PostTraining {
       LOWP_TRY(once(*int8, run == 0 ? nullptr : &int8_us));
       LOWP_TRY(progress("time layers", run, kTimingRuns));
     }
-    auto median = [](std::vector<double>& v) {
-      if (v.empty()) return 0.0;
-      std::nth_element(v.begin(), v.begin() + static_cast<ptrdiff_t>(v.size() / 2), v.end());
-      return v[v.size() / 2];
-    };
+    auto fastest = [](const std::vector<double>& v) { return v.empty() ? 0.0 : *std::min_element(v.begin(), v.end()); };
     for (const std::string& name : quantized_layers()) {
       LayerReport& layer = layers_[name];
-      layer.fp32_us = median(fp32_us[name]);
-      layer.int8_us = median(int8_us[name]);
+      layer.fp32_us = fastest(fp32_us[name]);
+      layer.int8_us = fastest(int8_us[name]);
       // A table of INT8 rows is for size; it costs no time worth measuring.
       if (layer.op == "Gather" || layer.fp32_us == 0 || layer.int8_us == 0) continue;
-      if (layer.int8_us > layer.fp32_us / kWorthwhileGain) {
+      if (layer.int8_us > layer.fp32_us * kIndistinguishable) {
         keep_float(
             name, fmt::format("INT8 is not faster: {:.0f} us against {:.0f} us in FP32", layer.int8_us, layer.fp32_us));
       }
