@@ -47,6 +47,18 @@ std::vector<Sample> positive_samples() {
   return {{{}, {{DType::kF32, {3, 5, 7}, 0.1, 4.0}}}, {{}, {{DType::kF32, {257}, 0.01, 100.0}}}};
 }
 
+// Inside (-1, 1), and above 1.
+std::vector<Sample> arc_samples() { return {{{}, {{DType::kF32, {3, 5, 7}, -0.9, 0.9}}}}; }
+std::vector<Sample> above_one_samples() { return {{{}, {{DType::kF32, {3, 5, 7}, 1.1, 9.0}}}}; }
+std::vector<Sample> bool_samples() { return {{{}, {{DType::kBool, {3, 5, 7}}}}}; }
+std::vector<Sample> predicate_samples() {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  SampleInput x{DType::kF32, {5}};
+  x.value = Tensor::from<float>({5}, {kInf, -kInf, std::numeric_limits<float>::quiet_NaN(), 0.0F, 3.0F});
+  return {{{}, {x}}};
+}
+std::vector<Sample> bits_samples() { return {{{}, {{DType::kI32, {3, 5}, -99, 99}}}, {{}, {{DType::kU8, {7}, 0, 255}}}}; }
+
 struct LeakyReluAttrs {
   float alpha = 0.01F;
   bool operator==(const LeakyReluAttrs&) const = default;
@@ -383,14 +395,14 @@ std::vector<OpDef> unary() {
       simple("Sin", LOWP_MAP_FLOAT(std::sin(x)), nullptr, 7),
       simple("Cos", LOWP_MAP_FLOAT(std::cos(x)), nullptr, 7),
       simple("Tan", LOWP_MAP_FLOAT(std::tan(x)), nullptr, 7),
-      simple("Asin", LOWP_MAP_FLOAT(std::asin(x)), nullptr, 7, nullptr),
-      simple("Acos", LOWP_MAP_FLOAT(std::acos(x)), nullptr, 7, nullptr),
+      simple("Asin", LOWP_MAP_FLOAT(std::asin(x)), nullptr, 7, arc_samples),
+      simple("Acos", LOWP_MAP_FLOAT(std::acos(x)), nullptr, 7, arc_samples),
       simple("Atan", LOWP_MAP_FLOAT(std::atan(x)), nullptr, 7),
       simple("Sinh", LOWP_MAP_FLOAT(std::sinh(x)), nullptr, 9),
       simple("Cosh", LOWP_MAP_FLOAT(std::cosh(x)), nullptr, 9),
       simple("Asinh", LOWP_MAP_FLOAT(std::asinh(x)), nullptr, 9),
-      simple("Acosh", LOWP_MAP_FLOAT(std::acosh(x)), nullptr, 9, nullptr),
-      simple("Atanh", LOWP_MAP_FLOAT(std::atanh(x)), nullptr, 9, nullptr),
+      simple("Acosh", LOWP_MAP_FLOAT(std::acosh(x)), nullptr, 9, above_one_samples),
+      simple("Atanh", LOWP_MAP_FLOAT(std::atanh(x)), nullptr, 9, arc_samples),
       with_attrs<LeakyReluAttrs>(simple("LeakyRelu", leaky_relu)),
       with_attrs<ThresholdedReluAttrs>(simple("ThresholdedRelu", thresholded_relu, nullptr, 10)),
       with_attrs<EluAttrs>(simple("Elu", elu)),
@@ -431,16 +443,16 @@ std::vector<OpDef> unary() {
   }
 
   auto boolean = [&](const char* name, Status (*infer_fn)(InferContext&), Status (*reference)(EvalContext&),
-                     int since) {
-    OpDef def = simple(name, reference, nullptr, since, nullptr);
+                     int since, std::vector<Sample> (*samples)()) {
+    OpDef def = simple(name, reference, nullptr, since, samples);
     def.infer = infer_fn;
     defs.push_back(std::move(def));
   };
-  boolean("Not", infer_bool, not_reference, 1);
-  boolean("IsNaN", infer_predicate, is_nan, 9);
-  boolean("IsInf", infer_predicate, is_inf, 10);
+  boolean("Not", infer_bool, not_reference, 1, bool_samples);
+  boolean("IsNaN", infer_predicate, is_nan, 9, predicate_samples);
+  boolean("IsInf", infer_predicate, is_inf, 10, predicate_samples);
   defs.back().attrs = ir::AttrCodec::of<IsInfAttrs>();
-  boolean("BitwiseNot", infer, bitwise_not, 18);
+  boolean("BitwiseNot", infer, bitwise_not, 18, bits_samples);
 
   OpDef id = numeric(simple("Identity", identity, identity_gradient));
   id.lower = identity_lower;

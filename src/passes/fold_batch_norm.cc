@@ -36,6 +36,7 @@ std::optional<Affine> affine_of(const ir::Node* node, const ir::Value* x, int64_
   const bool add = is_op(node, "Add");
   if (!add && !is_op(node, "Mul")) return std::nullopt;
   const int axis_from_back = x->type.rank() - 2;
+  if (other(node, x)->type.rank() > x->type.rank()) return std::nullopt;  // the result has more dimensions
   auto values = channel_values(other(node, x), channels, axis_from_back, true);
   if (!values) return std::nullopt;
   for (size_t c = 0; c < n; ++c) (add ? a.shift : a.scale)[c] = static_cast<double>((*values)[c]);

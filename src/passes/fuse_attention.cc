@@ -9,6 +9,9 @@
 namespace lowp::passes {
 namespace {
 
+// Whether two dims can be the same extent.
+bool may_agree(const ir::Dim& a, const ir::Dim& b) { return !a.known() || !b.known() || a == b; }
+
 struct Heads {
   ir::Value* projection;  // [B, S, A * D]
   int64_t heads;
@@ -24,7 +27,8 @@ std::optional<Heads> split_heads(const ir::Value* v, const std::vector<int64_t>&
     return std::nullopt;
   const ir::Dims& d = *transpose->inputs[0]->type.dims;
   const ir::Dims& whole = *reshape->inputs[0]->type.dims;
-  if (!d[2].known() || !d[3].known() || !whole[2].known() || whole[2].value() != d[2].value() * d[3].value())
+  if (!d[2].known() || !d[3].known() || !whole[2].known() || whole[2].value() != d[2].value() * d[3].value() ||
+      !may_agree(whole[0], d[0]) || !may_agree(whole[1], d[1]))
     return std::nullopt;
   return Heads{reshape->inputs[0], d[2].value(), d[3].value()};
 }
@@ -110,7 +114,11 @@ Result<int> fuse_attention(ir::Graph& graph, const PassOptions&) {
     ir::Node* reshape = only_user(graph, merge->outputs[0]);
     if (!is_op(reshape, "Reshape") || reshape->outputs[0]->type.rank() != 3) continue;
     const ir::Dim& width = (*reshape->outputs[0]->type.dims)[2];
-    if (!width.known() || width.value() != v->heads * v->size) continue;
+    const ir::Dims& whole = *q->projection->type.dims;
+    const ir::Dims& merged = *reshape->outputs[0]->type.dims;
+    if (!width.known() || width.value() != v->heads * v->size || !may_agree(whole[0], merged[0]) ||
+        !may_agree(whole[1], merged[1]))
+      continue;
     GraphBuilder b(graph, reshape);
     std::vector<ir::Value*> inputs = {q->projection, k->projection, v->projection};
     if (scores->mask != nullptr) inputs.push_back(scores->mask);
