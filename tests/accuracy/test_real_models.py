@@ -49,8 +49,8 @@ def test_efficientnet_lite0_fp32(images):
     assert round(accuracy.top1(accuracy.compile_lite0(images[0], "fp32"), *images), 1) == 86.6
 
 
-# Two images below FP32 are the allowance with 8 bits for activations. avx2 has 7.
-@pytest.mark.parametrize("target,least", [("vnni", 86.2), ("avx2", 84.0)])
+# Two images below FP32 are the allowance; avx2 has 7 bits for activations.
+@pytest.mark.parametrize("target,least", [("vnni", 86.2), ("avx2", 86.2)])
 def test_efficientnet_lite0_int8(images, target, least):
     engine = accuracy.compile_lite0(images[0], "int8", target=target, measure=False)
     assert accuracy.top1(engine, *images) >= least

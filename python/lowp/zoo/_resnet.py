@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def write_resnet50(path: Path) -> Path:
         w = rng.standard_normal((c_out, c_in, kernel, kernel), np.float32) * std
         b = rng.standard_normal(c_out, np.float32) * np.float32(0.05)
         parts = g.weight(w, name + ".weight"), g.weight(b, name + ".bias")
-        shape = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4}
+        shape: dict[str, Any] = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4}
         return g.op("Conv", x, *parts, name=name, **shape)
 
     x = g.op("Relu", conv(g.input("x", np.float32, ["N", 3, 224, 224]), "stem", 3, 64, 7, 2))
