@@ -105,7 +105,8 @@ struct BlockCopy {
   int64_t y_offset = 0;
   bool empty = false;
 };
-BlockCopy block_copy(const Extents& extents, const Extents& x_strides, const Extents& y_strides, int64_t x_offset, int64_t y_offset) {
+BlockCopy block_copy(const Extents& extents, const Extents& x_strides, const Extents& y_strides, int64_t x_offset,
+                     int64_t y_offset) {
   BlockCopy b;
   b.x_offset = x_offset;
   b.y_offset = y_offset;
@@ -120,9 +121,12 @@ BlockCopy block_copy(const Extents& extents, const Extents& x_strides, const Ext
 }
 void run_copy(const BlockCopy& b, size_t bytes, const void* x, void* y, int threads) {
   if (b.empty) return;
-  kernels::strided_copy(b.copy, bytes, static_cast<const char*>(x) + b.x_offset * static_cast<int64_t>(bytes), static_cast<char*>(y) + b.y_offset * static_cast<int64_t>(bytes), threads);
+  kernels::strided_copy(b.copy, bytes, static_cast<const char*>(x) + b.x_offset * static_cast<int64_t>(bytes),
+                        static_cast<char*>(y) + b.y_offset * static_cast<int64_t>(bytes), threads);
 }
-bool copyable(const LowerContext& ctx) { return !ctx.in(0).empty() && ctx.in(0).size() <= kernels::kMaxLayoutRank && whole_bytes(ctx.dtype(0)); }
+bool copyable(const LowerContext& ctx) {
+  return !ctx.in(0).empty() && ctx.in(0).size() <= kernels::kMaxLayoutRank && whole_bytes(ctx.dtype(0));
+}
 
 Status transpose_gradient(GradContext& g) {
   const auto rank = static_cast<size_t>(g.in(0)->type.rank());
@@ -193,7 +197,8 @@ Status lower_concat(LowerContext& ctx) {
   std::vector<BlockCopy> copies;
   int64_t offset = 0;
   for (size_t i = 0; i < ctx.node().inputs.size(); ++i) {
-    copies.push_back(block_copy(ctx.in(i), ir::row_major_strides(ctx.in(i)), y_strides, 0, offset * y_strides[static_cast<size_t>(axis)]));
+    copies.push_back(block_copy(ctx.in(i), ir::row_major_strides(ctx.in(i)), y_strides, 0,
+                                offset * y_strides[static_cast<size_t>(axis)]));
     offset += ctx.in(i)[static_cast<size_t>(axis)];
   }
   const size_t bytes = dtype_bytes(ctx.dtype(0), 1);
@@ -287,7 +292,8 @@ Status lower_split(LowerContext& ctx) {
   int64_t offset = 0;
   for (size_t i = 0; i < ctx.node().outputs.size(); ++i) {
     if (!ctx.wants(i)) return {};
-    copies.push_back(block_copy(ctx.out(i), x_strides, ir::row_major_strides(ctx.out(i)), offset * x_strides[static_cast<size_t>(axis)], 0));
+    copies.push_back(block_copy(ctx.out(i), x_strides, ir::row_major_strides(ctx.out(i)),
+                                offset * x_strides[static_cast<size_t>(axis)], 0));
     offset += ctx.out(i)[static_cast<size_t>(axis)];
   }
   const size_t bytes = dtype_bytes(ctx.dtype(0), 1);
@@ -386,7 +392,9 @@ Status slice(EvalContext& ctx) {
 }
 
 Status lower_slice(LowerContext& ctx) {
-  if (!copyable(ctx) || ctx.known(1) == nullptr || ctx.known(2) == nullptr || (ctx.has(3) && ctx.known(3) == nullptr) || (ctx.has(4) && ctx.known(4) == nullptr)) return {};
+  if (!copyable(ctx) || ctx.known(1) == nullptr || ctx.known(2) == nullptr || (ctx.has(3) && ctx.known(3) == nullptr) ||
+      (ctx.has(4) && ctx.known(4) == nullptr))
+    return {};
   LOWP_ASSIGN(auto ranges, slice_ranges(ctx.in(0), ctx.known(1), ctx.known(2), ctx.known(3), ctx.known(4)));
   Extents strides = ir::row_major_strides(ctx.in(0));
   int64_t offset = 0;
@@ -397,7 +405,8 @@ Status lower_slice(LowerContext& ctx) {
   const BlockCopy copy = block_copy(ctx.out(0), strides, ir::row_major_strides(ctx.out(0)), offset, 0);
   const size_t bytes = dtype_bytes(ctx.dtype(0), 1);
   const int threads = ctx.threads();
-  ctx.emit("layout.copy", [copy, bytes, threads](const StepArgs& s) { run_copy(copy, bytes, s.inputs[0], s.outputs[0], threads); });
+  ctx.emit("layout.copy",
+           [copy, bytes, threads](const StepArgs& s) { run_copy(copy, bytes, s.inputs[0], s.outputs[0], threads); });
   return {};
 }
 
@@ -466,7 +475,8 @@ Status lower_gather(LowerContext& ctx) {
     const int64_t bad = kernels::find_bad_index(s.inputs[1], args.index_dtype, args.count, args.limit);
     if (bad >= 0) {
       const int64_t index = args.index_dtype == DType::kI64 ? s.in<int64_t>(1)[bad] : s.in<int32_t>(1)[bad];
-      *s.status = error(Code::kInvalidArgument, "index {} at position {} is outside an axis of {}", index, bad, args.limit);
+      *s.status =
+          error(Code::kInvalidArgument, "index {} at position {} is outside an axis of {}", index, bad, args.limit);
       return;
     }
     kernels::GatherArgs call = args;

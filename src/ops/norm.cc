@@ -133,7 +133,8 @@ Status lower_layer_norm(LowerContext& ctx) {
   kernels::LayerNormArgs args;
   args.n = ir::element_count(normalized);
   // Scale and bias for each normalized element; other broadcasts stay with the reference.
-  if (ctx.dtype(0) != DType::kF32 || args.n == 0 || ctx.in(1) != normalized || (ctx.has(2) && ctx.in(2) != normalized)) return {};
+  if (ctx.dtype(0) != DType::kF32 || args.n == 0 || ctx.in(1) != normalized || (ctx.has(2) && ctx.in(2) != normalized))
+    return {};
   args.rows = ctx.in_size(0) / args.n;
   args.rms = !kCentre;
   args.eps = a.epsilon;
@@ -310,7 +311,9 @@ Status lower_grouped(LowerContext& ctx) {
     args.groups = ctx.attrs<GroupNormAttrs>().num_groups;
     args.eps = ctx.attrs<GroupNormAttrs>().epsilon;
   }
-  if (args.groups < 1 || args.channels % args.groups != 0 || ctx.in_size(1) != args.channels || ctx.in_size(2) != args.channels) return {};
+  if (args.groups < 1 || args.channels % args.groups != 0 || ctx.in_size(1) != args.channels ||
+      ctx.in_size(2) != args.channels)
+    return {};
   const int threads = ctx.threads();
   ctx.emit("group_norm.f32", [args, threads](const StepArgs& s) {
     kernels::GroupNormArgs call = args;

@@ -196,16 +196,15 @@ Status lower(LowerContext& ctx) {
 Sample sample(DType x, DType w, const Extents& x_extents, PackedConvAttrs a, bool bias, DType residual) {
   a.in_channels = x_extents[1];
   const int64_t k = a.in_channels / a.group * a.kernel_shape[0] * a.kernel_shape[1];
-  const Tensor weights =
-      sample_weights(w, {a.out_channels, a.in_channels / a.group, a.kernel_shape[0], a.kernel_shape[1]},
-                     a.int8_class == 1 ? 60 : 127);
+  const Tensor weights = sample_weights(
+      w, {a.out_channels, a.in_channels / a.group, a.kernel_shape[0], a.kernel_shape[1]}, a.int8_class == 1 ? 60 : 127);
   Sample s;
   s.attrs = ir::AttrCodec::of<PackedConvAttrs>().write(ir::Attrs::make(a));
   s.inputs = sample_operands(x, x_extents, weights, pack_conv_weights(weights, a, w), a, a.out_channels, k, bias);
   if (residual != DType::kInvalid) {
-    const Window window = resolve_window(window_attrs(a), a.kernel_shape,
-                                         spatial_2d(ir::Dims(x_extents.begin(), x_extents.end())), false)
-                              .value();
+    const Window window =
+        resolve_window(window_attrs(a), a.kernel_shape, spatial_2d(ir::Dims(x_extents.begin(), x_extents.end())), false)
+            .value();
     Extents out = {x_extents[0], a.out_channels};
     if (x_extents.size() == 4) out.push_back(window.out[0].value());
     out.push_back(window.out[1].value());

@@ -1,5 +1,6 @@
 // MaxPool, AveragePool, LpPool and their global forms.
 #include "kernels/pool/pool.h"
+
 #include "ops/reference.h"
 #include "ops/window.h"
 
@@ -157,7 +158,8 @@ Status global_average_gradient(GradContext& g) {
 }
 
 bool channels_last(const LowerContext& ctx) {
-  return ctx.in_layout(0) == ir::Layout::kChannelsLast && ctx.out_layout(0) == ir::Layout::kChannelsLast && (ctx.in(0).size() == 3 || ctx.in(0).size() == 4);
+  return ctx.in_layout(0) == ir::Layout::kChannelsLast && ctx.out_layout(0) == ir::Layout::kChannelsLast &&
+         (ctx.in(0).size() == 3 || ctx.in(0).size() == 4);
 }
 void emit_pool(LowerContext& ctx, const kernels::PoolArgs& args, bool max) {
   const int threads = ctx.threads();
@@ -173,7 +175,8 @@ void emit_pool(LowerContext& ctx, const kernels::PoolArgs& args, bool max) {
 template <bool kMax>
 Status lower_pool(LowerContext& ctx) {
   const DType t = ctx.dtype(0);
-  if (ctx.wants(1) || !channels_last(ctx) || !(t == DType::kF32 || (kMax && (t == DType::kU8 || t == DType::kI8)))) return {};
+  if (ctx.wants(1) || !channels_last(ctx) || !(t == DType::kF32 || (kMax && (t == DType::kU8 || t == DType::kI8))))
+    return {};
   const auto& a = ctx.attrs<PoolAttrs>();
   const Extents& x = ctx.in(0);
   const Extents& y = ctx.out(0);

@@ -1,8 +1,8 @@
 // QuantizeLinear and DequantizeLinear, per tensor, per axis and blocked; DynamicQuantizeLinear.
-#include "kernels/quantize/quantize.h"
 #include "ops/quantize_linear.h"
 
 #include "base/storage_types.h"
+#include "kernels/quantize/quantize.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {

@@ -279,11 +279,16 @@ std::vector<OpDef> reduce() {
     Status (*lower)(LowerContext&);
   };
   using R = kernels::Reduce;
-  const Row rows[] = {{"ReduceSum", reduce_sum, sum_gradient, lower_reduce<R::kSum>},   {"ReduceMean", reduce_mean, mean_gradient, lower_reduce<R::kMean>},
-                      {"ReduceMax", reduce_max, nullptr, lower_reduce<R::kMax>},        {"ReduceMin", reduce_min, nullptr, lower_reduce<R::kMin>},
-                      {"ReduceProd", reduce_prod, nullptr, lower_reduce<R::kProd>},      {"ReduceL1", reduce_l1, nullptr, lower_reduce<R::kL1>},
-                      {"ReduceL2", reduce_l2, nullptr, lower_reduce<R::kL2>},          {"ReduceSumSquare", reduce_sum_square, nullptr, lower_reduce<R::kSumSquare>},
-                      {"ReduceLogSum", reduce_log_sum, nullptr, lower_reduce<R::kLogSum>}, {"ReduceLogSumExp", reduce_log_sum_exp, nullptr, lower_reduce<R::kLogSumExp>}};
+  const Row rows[] = {{"ReduceSum", reduce_sum, sum_gradient, lower_reduce<R::kSum>},
+                      {"ReduceMean", reduce_mean, mean_gradient, lower_reduce<R::kMean>},
+                      {"ReduceMax", reduce_max, nullptr, lower_reduce<R::kMax>},
+                      {"ReduceMin", reduce_min, nullptr, lower_reduce<R::kMin>},
+                      {"ReduceProd", reduce_prod, nullptr, lower_reduce<R::kProd>},
+                      {"ReduceL1", reduce_l1, nullptr, lower_reduce<R::kL1>},
+                      {"ReduceL2", reduce_l2, nullptr, lower_reduce<R::kL2>},
+                      {"ReduceSumSquare", reduce_sum_square, nullptr, lower_reduce<R::kSumSquare>},
+                      {"ReduceLogSum", reduce_log_sum, nullptr, lower_reduce<R::kLogSum>},
+                      {"ReduceLogSumExp", reduce_log_sum_exp, nullptr, lower_reduce<R::kLogSumExp>}};
   std::vector<OpDef> defs;
   for (const Row& row : rows) {
     OpDef def;

@@ -1,5 +1,6 @@
 // Softmax and LogSoftmax along an axis.
 #include "kernels/softmax/softmax.h"
+
 #include "ops/reference.h"
 
 namespace lowp::ops {

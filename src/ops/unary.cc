@@ -57,7 +57,9 @@ std::vector<Sample> predicate_samples() {
   x.value = Tensor::from<float>({5}, {kInf, -kInf, std::numeric_limits<float>::quiet_NaN(), 0.0F, 3.0F});
   return {{{}, {x}}};
 }
-std::vector<Sample> bits_samples() { return {{{}, {{DType::kI32, {3, 5}, -99, 99}}}, {{}, {{DType::kU8, {7}, 0, 255}}}}; }
+std::vector<Sample> bits_samples() {
+  return {{{}, {{DType::kI32, {3, 5}, -99, 99}}}, {{}, {{DType::kU8, {7}, 0, 255}}}};
+}
 
 struct LeakyReluAttrs {
   float alpha = 0.01F;
@@ -124,7 +126,9 @@ void emit_unary(LowerContext& ctx, kernels::Unary op, kernels::UnaryParams param
   const int64_t n = ctx.in_size(0);
   const int threads = ctx.threads();
   ctx.allow_in_place(0, 0);
-  ctx.emit("elementwise.f32", [op, params, n, threads](const StepArgs& s) { kernels::unary_f32(op, params, s.in<float>(0), s.out<float>(0), n, threads); });
+  ctx.emit("elementwise.f32", [op, params, n, threads](const StepArgs& s) {
+    kernels::unary_f32(op, params, s.in<float>(0), s.out<float>(0), n, threads);
+  });
 }
 template <kernels::Unary kOp>
 Status lower_unary(LowerContext& ctx) {
@@ -425,14 +429,30 @@ std::vector<OpDef> unary() {
   };
   using U = kernels::Unary;
   const std::pair<std::string_view, Status (*)(LowerContext&)> kernels_of[] = {
-      {"Relu", lower_unary<U::kRelu>},       {"Sigmoid", lower_unary<U::kSigmoid>},   {"Tanh", lower_unary<U::kTanh>},
-      {"Erf", lower_unary<U::kErf>},         {"Exp", lower_unary<U::kExp>},           {"Log", lower_unary<U::kLog>},
-      {"Sqrt", lower_unary<U::kSqrt>},       {"Reciprocal", lower_unary<U::kReciprocal>}, {"Neg", lower_unary<U::kNeg>},
-      {"Abs", lower_unary<U::kAbs>},         {"Floor", lower_unary<U::kFloor>},       {"Ceil", lower_unary<U::kCeil>},
-      {"Round", lower_unary<U::kRound>},     {"Sign", lower_unary<U::kSign>},         {"Softplus", lower_unary<U::kSoftplus>},
-      {"Softsign", lower_unary<U::kSoftsign>}, {"Mish", lower_unary<U::kMish>},       {"HardSwish", lower_unary<U::kHardSwish>},
-      {"LeakyRelu", lower_with_attrs},       {"Elu", lower_with_attrs},               {"Celu", lower_with_attrs},
-      {"Selu", lower_with_attrs},            {"HardSigmoid", lower_with_attrs},       {"Gelu", lower_with_attrs},
+      {"Relu", lower_unary<U::kRelu>},
+      {"Sigmoid", lower_unary<U::kSigmoid>},
+      {"Tanh", lower_unary<U::kTanh>},
+      {"Erf", lower_unary<U::kErf>},
+      {"Exp", lower_unary<U::kExp>},
+      {"Log", lower_unary<U::kLog>},
+      {"Sqrt", lower_unary<U::kSqrt>},
+      {"Reciprocal", lower_unary<U::kReciprocal>},
+      {"Neg", lower_unary<U::kNeg>},
+      {"Abs", lower_unary<U::kAbs>},
+      {"Floor", lower_unary<U::kFloor>},
+      {"Ceil", lower_unary<U::kCeil>},
+      {"Round", lower_unary<U::kRound>},
+      {"Sign", lower_unary<U::kSign>},
+      {"Softplus", lower_unary<U::kSoftplus>},
+      {"Softsign", lower_unary<U::kSoftsign>},
+      {"Mish", lower_unary<U::kMish>},
+      {"HardSwish", lower_unary<U::kHardSwish>},
+      {"LeakyRelu", lower_with_attrs},
+      {"Elu", lower_with_attrs},
+      {"Celu", lower_with_attrs},
+      {"Selu", lower_with_attrs},
+      {"HardSigmoid", lower_with_attrs},
+      {"Gelu", lower_with_attrs},
       {"Swish", lower_with_attrs},
   };
   for (OpDef& def : defs) {
@@ -442,8 +462,8 @@ std::vector<OpDef> unary() {
     }
   }
 
-  auto boolean = [&](const char* name, Status (*infer_fn)(InferContext&), Status (*reference)(EvalContext&),
-                     int since, std::vector<Sample> (*samples)()) {
+  auto boolean = [&](const char* name, Status (*infer_fn)(InferContext&), Status (*reference)(EvalContext&), int since,
+                     std::vector<Sample> (*samples)()) {
     OpDef def = simple(name, reference, nullptr, since, samples);
     def.infer = infer_fn;
     defs.push_back(std::move(def));

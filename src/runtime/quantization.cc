@@ -13,8 +13,8 @@ namespace {
 
 // Samples that layer decisions are measured on; ranges are measured on all.
 constexpr size_t kDecisionSamples = 4;
-// A layer goes back to FP32 when INT8 is slower by more than this factor: below it the two cannot be told apart by a few
-// runs on a machine that does other things too, and INT8 is a quarter of the size.
+// A layer goes back to FP32 when INT8 is slower by more than this factor: below it the two cannot be told apart by a
+// few runs on a machine that does other things too, and INT8 is a quarter of the size.
 constexpr double kIndistinguishable = 1.05;
 // Runs per layer timing; the fastest counts, as what disturbs a run only makes it slower.
 constexpr int kTimingRuns = 15;
