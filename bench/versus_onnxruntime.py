@@ -82,8 +82,13 @@ def measure(name: str, folder: pathlib.Path, work: pathlib.Path, threads: int, r
     runs = {"onnxruntime fp32": lambda: session.run(None, feed)}
     files = {"onnxruntime fp32": path}
     for precision in ("fp32", "bf16", "int8"):
-        engine = lowp.compile(model, precision=precision, calibration=calibration if precision == "int8" else None,
-                              threads=threads, progress=False)
+        engine = lowp.compile(
+            model,
+            precision=precision,
+            calibration=calibration if precision == "int8" else None,
+            threads=threads,
+            progress=False,
+        )
         file = work / f"{name}.{precision}.lowp"
         engine.save(file)
         opened = lowp.open(file, threads=threads)
@@ -112,13 +117,26 @@ def measure(name: str, folder: pathlib.Path, work: pathlib.Path, threads: int, r
             open_ms = milliseconds(lambda file=file: ort_session(file, threads))
             fresh = ort_session(file, threads)
             first_ms = milliseconds(lambda fresh=fresh: fresh.run(None, feed))
-            code = load + ("import onnxruntime as rt\no = rt.SessionOptions(); "
-                           f"o.intra_op_num_threads = {threads}\ns = rt.InferenceSession({str(file)!r}, o)\n"
-                           "for _ in range(2): s.run(None, feed)")
+            code = load + (
+                "import onnxruntime as rt\no = rt.SessionOptions(); "
+                f"o.intra_op_num_threads = {threads}\ns = rt.InferenceSession({str(file)!r}, o)\n"
+                "for _ in range(2): s.run(None, feed)"
+            )
         median = statistics.median(values)
-        rows.append({"model": name, "engine": key, "threads": threads, "median_ms": median, "min_ms": min(values),
-                     "speedup": base / median, "open_ms": open_ms, "first_run_ms": first_ms,
-                     "file_ratio": file.stat().st_size / path.stat().st_size, "peak_mib": peak_memory(code)})
+        rows.append(
+            {
+                "model": name,
+                "engine": key,
+                "threads": threads,
+                "median_ms": median,
+                "min_ms": min(values),
+                "speedup": base / median,
+                "open_ms": open_ms,
+                "first_run_ms": first_ms,
+                "file_ratio": file.stat().st_size / path.stat().st_size,
+                "peak_mib": peak_memory(code),
+            }
+        )
     return rows
 
 
@@ -141,8 +159,10 @@ def main() -> None:
     head = f"{'model':20}{'engine':18}{'median ms':>10}{'min ms':>9}{'speed-up':>10}"
     print(head + f"{'open ms':>10}{'first ms':>10}{'file':>8}{'peak MiB':>10}")
     for r in rows:
-        print(f"{r['model']:20}{r['engine']:18}{r['median_ms']:10.2f}{r['min_ms']:9.2f}{r['speedup']:9.2f}x"
-              f"{r['open_ms']:10.1f}{r['first_run_ms']:10.2f}{r['file_ratio']:8.3f}{r['peak_mib']:10.0f}")
+        print(
+            f"{r['model']:20}{r['engine']:18}{r['median_ms']:10.2f}{r['min_ms']:9.2f}{r['speedup']:9.2f}x"
+            f"{r['open_ms']:10.1f}{r['first_run_ms']:10.2f}{r['file_ratio']:8.3f}{r['peak_mib']:10.0f}"
+        )
 
 
 if __name__ == "__main__":

@@ -149,6 +149,8 @@ std::optional<std::vector<float>> bias_values(const ir::Value* v, int64_t n) {
   return std::vector<float>(t->data<float>(), t->data<float>() + n);
 }
 
+constexpr const char* kBiasTooLarge = "a bias is too large for s32 beside the largest sum of the layer";
+
 class Packer {
  public:
   Packer(ir::Graph& graph, const PassOptions& options) : graph_(graph), options_(options) {}
