@@ -1,0 +1,263 @@
+// Lowering: packed kernels, fused epilogues, INT8 from Q/DQ, layout.
+#include <gtest/gtest.h>
+
+#include "ops/packed.h"
+#include "support/graphs.h"
+
+namespace lowp {
+namespace {
+
+using test::count_ops;
+using test::Random;
+using test::random_floats;
+
+struct Net {
+  Random random;
+  ir::Graph graph;
+  GraphBuilder b{graph};
+
+  ir::Value* input(Extents extents, std::string name = "x") {
+    return graph.add_input(std::move(name), TensorType(DType::kF32, extents));
+  }
+  ir::Value* floats(Extents extents, double low = -1, double high = 1) {
+    return b.constant(random_floats(random, extents, low, high), "w");
+  }
+  ir::Value* f(float v) { return b.constant(Tensor::scalar(v)); }
+  void output(ir::Value* v) { graph.outputs().push_back({"y" + std::to_string(graph.outputs().size()), v}); }
+  std::vector<Tensor> inputs() {
+    std::vector<Tensor> t;
+    for (const ir::Value* v : graph.inputs()) t.push_back(random_floats(random, v->type.extents()));
+    return t;
+  }
+
+  // Quantize and dequantize, per tensor.
+  ir::Value* q(ir::Value* x, float scale, uint8_t zero) {
+    return b.op("QuantizeLinear", {x, f(scale), b.constant(Tensor::scalar(zero))});
+  }
+  ir::Value* dq(ir::Value* x, float scale, uint8_t zero) {
+    return b.op("DequantizeLinear", {x, f(scale), b.constant(Tensor::scalar(zero))});
+  }
+  ir::Value* qdq(ir::Value* x, float scale = 0.01F, uint8_t zero = 120) { return dq(q(x, scale, zero), scale, zero); }
+  // INT8 weights with a scale for each channel along `axis`.
+  ir::Value* int8(Extents extents, int64_t axis, int limit = 127) {
+    Tensor w = test::random_tensor(random, DType::kI8, extents, -limit, limit);
+    return b.op("DequantizeLinear", {b.constant(w), floats({extents[static_cast<size_t>(axis)]}, 0.001, 0.01)},
+                {{"axis", axis}});
+  }
+  // Activations in 0..127: what the fastest AVX2 kernels want.
+  ir::Value* seven_bit(ir::Value* x, float scale, uint8_t zero) {
+    x = b.op("Clip", {x, f((0.0F - zero) * scale), f((127.0F - zero) * scale)});
+    return qdq(x, scale, zero);
+  }
+
+  // The lowered graph. Results agree within `step` where the outputs are dequantized, else within 64 ulps.
+  std::unique_ptr<ir::Graph> lowered(double step = 0) {
+    const std::vector<Tensor> in = inputs();
+    const std::vector<Tensor> want = test::evaluate_ok(graph, in);
+    std::unique_ptr<ir::Graph> low = graph.clone();
+    Status s = passes::run_stage(*low, passes::Stage::kLower, {});
+    EXPECT_TRUE(s.is_ok()) << s.to_string();
+    auto session = test::session_for(*low, 2, false);
+    const std::vector<Tensor> have = test::run_ok(*session, in);
+    for (size_t i = 0; i < want.size() && i < have.size(); ++i) {
+      const double ulps = 64 * 0x1p-23 * test::largest(ops::to_doubles(want[i]));
+      EXPECT_LE(test::max_difference(have[i], want[i]), step * 1.0001 + ulps) << "output " << i;
+    }
+    return low;
+  }
+};
+
+AttrMap conv_attrs(int64_t kernel, int64_t pad, int64_t stride = 1, int64_t group = 1) {
+  return {{"kernel_shape", std::vector<int64_t>{kernel, kernel}},
+          {"pads", std::vector<int64_t>(4, pad)},
+          {"strides", std::vector<int64_t>{stride, stride}},
+          {"group", group}};
+}
+const ops::PackedConvAttrs& conv_of(const ir::Graph& g) {
+  return test::find_op_node(g, "Conv", kLowpDomain)->attrs.get<ops::PackedConvAttrs>();
+}
+
+TEST(Lower, EpilogueTakesBiasResidualAndActivation) {
+  Net n;
+  ir::Value* x = n.input({2, 5, 6, 7});
+  ir::Value* y = n.b.op("Conv", {x, n.floats({5, 5, 3, 3}), n.floats({5})}, conv_attrs(3, 1));
+  y = n.b.op("Add", {y, n.floats({5, 1, 1})});
+  y = n.b.op("Add", {x, y});
+  n.output(n.b.op("Relu", {y}));
+  auto g = n.lowered();
+  EXPECT_EQ(count_ops(*g, "Conv", kLowpDomain), 1);
+  EXPECT_EQ(count_ops(*g, "Add") + count_ops(*g, "Relu"), 0);
+  EXPECT_EQ(conv_of(*g).activation, "relu");
+}
+
+TEST(Lower, LinearTakesEveryActivation) {
+  for (const char* name : {"Relu", "Sigmoid", "Tanh", "HardSwish", "Gelu", "LeakyRelu", "Swish"}) {
+    SCOPED_TRACE(name);
+    Net n;
+    ir::Value* y = n.b.op("MatMul", {n.input({3, 4, 19}), n.floats({19, 21})});
+    n.output(n.b.op(name, {n.b.op("Add", {y, n.floats({21})})}));
+    auto g = n.lowered();
+    EXPECT_EQ(g->nodes().size(), 1U);
+  }
+}
+
+TEST(Lower, WhatAnotherReaderNeedsIsNotFused) {
+  Net n;
+  ir::Value* y = n.b.op("MatMul", {n.input({3, 19}), n.floats({19, 21})});
+  n.output(n.b.op("Relu", {y}));
+  n.output(y);
+  auto g = n.lowered();
+  EXPECT_EQ(count_ops(*g, "Relu"), 1);
+}
+
+TEST(Lower, GemmForms) {
+  for (int64_t trans = 0; trans < 2; ++trans) {
+    Net n;
+    n.output(n.b.op("Gemm", {n.input({5, 19}), n.floats(trans ? Extents{7, 19} : Extents{19, 7}), n.floats({1, 7})},
+                    {{"transB", trans}, {"alpha", 0.5F}, {"beta", 2.0F}}));
+    auto g = n.lowered();
+    EXPECT_EQ(count_ops(*g, "Linear", kLowpDomain), 1);
+  }
+  // A bias for each row, and a transposed input, are not what the packed op computes.
+  Net n;
+  n.output(n.b.op("Gemm", {n.input({5, 19}), n.floats({19, 7}), n.floats({5, 1})}));
+  n.output(n.b.op("Gemm", {n.input({19, 5}, "x2"), n.floats({19, 7})}, {{"transA", int64_t{1}}}));
+  auto g = n.lowered();
+  EXPECT_EQ(count_ops(*g, "Linear", kLowpDomain), 0);
+}
+
+TEST(Lower, QuantizedConvolution) {
+  for (const int64_t group : {1, 2, 6}) {
+    SCOPED_TRACE(group);
+    Net n;
+    ir::Value* x = n.qdq(n.input({2, 6, 7, 9}));
+    ir::Value* y =
+        n.b.op("Conv", {x, n.int8({6, 6 / group, 3, 3}, 0), n.floats({6}, -0.2, 0.2)}, conv_attrs(3, 1, 2, group));
+    n.output(n.qdq(n.b.op("Relu", {y}), 0.02F, 10));
+    auto g = n.lowered(0.02);
+    EXPECT_EQ(count_ops(*g, "Conv", kLowpDomain), 1);
+    EXPECT_EQ(count_ops(*g, "Conv") + count_ops(*g, "Relu"), 0);
+    EXPECT_EQ(count_ops(*g, "QuantizeLinear"), 1);  // of the input
+    EXPECT_EQ(conv_of(*g).out_dtype, DType::kU8);
+  }
+}
+
+TEST(Lower, QuantizedResidual) {
+  Net n;
+  ir::Value* x = n.qdq(n.input({1, 8, 6, 6}));
+  ir::Value* a = n.qdq(n.b.op("Relu", {n.b.op("Conv", {x, n.int8({8, 8, 1, 1}, 0)}, conv_attrs(1, 0))}), 0.02F, 3);
+  ir::Value* y = n.b.op("Conv", {a, n.int8({8, 8, 3, 3}, 0), n.floats({8})}, conv_attrs(3, 1));
+  y = n.b.op("Relu", {n.b.op("Add", {y, a})});
+  n.output(n.qdq(y, 0.05F, 0));
+  auto g = n.lowered(0.05 + 0.02);  // a step of the first layer may move the second by more than its own
+  EXPECT_EQ(count_ops(*g, "Conv", kLowpDomain), 2);
+  EXPECT_EQ(count_ops(*g, "Add"), 0);
+  EXPECT_EQ(count_ops(*g, "DequantizeLinear"), 1);  // of the output
+}
+
+TEST(Lower, SevenBitActivationsMakeQuadLayers) {
+  Net n;
+  ir::Value* x = n.seven_bit(n.input({4, 40}), 0.016F, 60);
+  n.output(n.b.op("MatMul", {x, n.int8({40, 24}, 1, 60)}));
+  auto g = n.lowered();
+  ASSERT_EQ(count_ops(*g, "Linear", kLowpDomain), 1);
+  EXPECT_EQ(test::find_op_node(*g, "Linear", kLowpDomain)->attrs.get<ops::LinearAttrs>().int8_class,
+            static_cast<int64_t>(kernels::Int8Class::kA7Quad));
+  // Not with weights that could overflow 16 bit, nor with eight-bit activations.
+  Net large;
+  large.output(large.b.op("MatMul", {large.seven_bit(large.input({4, 40}), 0.016F, 60), large.int8({40, 24}, 1)}));
+  large.output(large.b.op("MatMul", {large.qdq(large.graph.inputs()[0]), large.int8({40, 24}, 1, 60)}));
+  auto h = large.lowered();
+  for (const auto& node : h->nodes()) {
+    if (node->op->name == "Linear") {
+      EXPECT_EQ(node->attrs.get<ops::LinearAttrs>().int8_class, 0);
+    }
+  }
+}
+
+TEST(Lower, ClipAndSevenBitRequantizationGoIntoTheEpilogue) {
+  Net n;
+  ir::Value* x = n.seven_bit(n.input({1, 8, 6, 6}), 0.016F, 60);
+  ir::Value* y = n.b.op("Relu", {n.b.op("Conv", {x, n.int8({8, 8, 3, 3}, 0, 60)}, conv_attrs(3, 1))});
+  y = n.seven_bit(y, 0.01F, 0);
+  n.output(n.b.op("Conv", {y, n.int8({8, 8, 1, 1}, 0, 60)}, conv_attrs(1, 0)));
+  auto g = n.lowered(0.01 * 0.01 * 60 * 8);
+  EXPECT_EQ(count_ops(*g, "Conv", kLowpDomain), 2);
+  EXPECT_EQ(count_ops(*g, "Clip"), 1);  // of the input
+  EXPECT_EQ(count_ops(*g, "QuantizeLinear"), 1);
+  for (const auto& node : g->nodes()) {
+    if (node->op->domain == kLowpDomain && node->op->name == "Conv") {
+      EXPECT_EQ(node->attrs.get<ops::PackedConvAttrs>().int8_class, 1);
+    }
+  }
+}
+
+// Integer sums are exact: with a power of two for every scale, so is the whole layer.
+TEST(Lower, Int8IsExact) {
+  Net n;
+  ir::Value* x = n.qdq(n.input({7, 300}), 1.0F / 128, 128);
+  Tensor w = test::random_tensor(n.random, DType::kI8, {300, 20}, -127, 127);
+  ir::Value* d = n.b.op("DequantizeLinear", {n.b.constant(w), n.f(1.0F / 64)});
+  n.output(n.b.op("MatMul", {x, d}));
+  const std::vector<Tensor> in = n.inputs();
+  const Tensor want = test::evaluate_ok(n.graph, in)[0];
+  test::for_each_target([&](int threads) {
+    auto session = test::session_for(n.graph, threads);
+    EXPECT_EQ(test::max_difference(test::run_ok(*session, in)[0], want), 0);
+  });
+}
+
+TEST(Lower, MovementWorksOnInt8) {
+  Net n;
+  ir::Value* x = n.qdq(n.input({2, 4, 6, 6}));
+  x = n.b.op("MaxPool", {x}, {{"kernel_shape", std::vector<int64_t>{2, 2}}, {"strides", std::vector<int64_t>{2, 2}}});
+  x = n.b.op("Reshape", {n.b.op("Transpose", {x}, {{"perm", std::vector<int64_t>{0, 2, 3, 1}}}), n.b.ints({2, 36})});
+  x = n.qdq(x);
+  n.output(n.b.op("MatMul", {x, n.int8({36, 5}, 1)}));
+  auto g = n.lowered();
+  EXPECT_EQ(count_ops(*g, "QuantizeLinear"), 1);
+  EXPECT_EQ(count_ops(*g, "DequantizeLinear"), 0);
+  EXPECT_EQ(test::find_op_node(*g, "MaxPool")->outputs[0]->type.dtype, DType::kU8);
+  // A zero is not a zero point: padding stays on floats.
+  Net p;
+  x = p.qdq(p.input({2, 4, 6, 6}));
+  p.output(p.qdq(p.b.op("Pad", {x, p.b.ints({0, 0, 1, 1, 0, 0, 1, 1})})));
+  EXPECT_EQ(test::find_op_node(*p.lowered(), "Pad")->outputs[0]->type.dtype, DType::kF32);
+}
+
+TEST(Lower, LayoutChangesOnlyAtTheBorders) {
+  Net n;
+  ir::Value* x = n.input({2, 5, 8, 8});
+  ir::Value* y = n.b.op("Conv", {x, n.floats({6, 5, 3, 3})}, conv_attrs(3, 1));
+  y = n.b.op("Elu", {y});
+  y = n.b.op("Mul", {y, n.floats({6, 1, 1})});
+  y = n.b.op("MaxPool", {y}, {{"kernel_shape", std::vector<int64_t>{2, 2}}, {"strides", std::vector<int64_t>{2, 2}}});
+  y = n.b.op("Conv", {y, n.floats({4, 6, 1, 1})}, conv_attrs(1, 0));
+  n.output(y);
+  auto g = n.lowered();
+  EXPECT_EQ(count_ops(*g, "Reorder", kLowpDomain), 2);
+}
+
+TEST(Lower, OneReorderServesAllReaders) {
+  Net n;
+  ir::Value* x = n.input({2, 5, 8, 8});
+  ir::Value* a = n.b.op("Conv", {x, n.floats({6, 5, 3, 3})}, conv_attrs(3, 1));
+  ir::Value* c = n.b.op("Conv", {x, n.floats({6, 5, 1, 1})}, conv_attrs(1, 0));
+  n.output(n.b.op("ReduceMean", {n.b.op("Concat", {a, c}, {{"axis", int64_t{1}}}), n.b.ints({1})}));
+  auto g = n.lowered();
+  EXPECT_LE(count_ops(*g, "Reorder", kLowpDomain), 3);
+}
+
+TEST(Lower, ScalesAlongAnAxisReadTheRightChannels) {
+  Net n;
+  ir::Value* x = n.input({1, 4, 3, 5});
+  ir::Value* y = n.b.op("Conv", {x, n.floats({6, 4, 1, 1})}, conv_attrs(1, 0));
+  ir::Value* s = n.floats({6}, 0.01, 0.05);
+  ir::Value* z = n.b.constant(test::random_tensor(n.random, DType::kU8, {6}, 100, 140));
+  ir::Value* q = n.b.op("QuantizeLinear", {y, s, z}, {{"axis", int64_t{1}}});
+  n.output(n.b.op("DequantizeLinear", {q, s, z}, {{"axis", int64_t{1}}}));
+  n.lowered(0.05);
+}
+
+}  // namespace
+}  // namespace lowp
