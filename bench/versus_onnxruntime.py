@@ -1,6 +1,6 @@
 """lowp and ONNX Runtime on the same models and inputs, in one process, in turns.
 
-    python bench/versus_onnxruntime.py [--models resnet50,bert_base,efficientnet_lite0,minilm] [--threads 1] [--rounds 15]
+    python bench/versus_onnxruntime.py [--models resnet50,bert_base] [--threads 1] [--rounds 15]
                                        [--folder MODELS] [--json]
 
 Wants the packages `lowp` and `onnxruntime`. Models are built by lowp.zoo (into --folder where given). Each round runs

@@ -190,6 +190,7 @@ class Packer {
                 std::move(operands->scale));
         return true;
       }
+      node->precision.reason = kBiasTooLarge;
     }
     if (node->inputs[0]->type.dtype != DType::kF32) return false;
     Tensor w = *whole;
@@ -245,6 +246,7 @@ class Packer {
                 std::move(operands->scale));
         return true;
       }
+      node->precision.reason = kBiasTooLarge;
     }
     if (node->inputs[0]->type.dtype != DType::kF32) return false;
     // Depthwise layers are bound by memory for activations, not weights: they stay f32.
