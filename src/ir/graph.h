@@ -144,7 +144,4 @@ class Graph {
 // Structure: operands exist in the graph, uses match, order is topological, names are unique, states are consistent.
 Status verify(const Graph& graph);
 
-// Readable text, one node a line; see text.h for the grammar.
-std::string to_text(const Graph& graph);
-
 }  // namespace lowp::ir

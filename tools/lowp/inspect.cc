@@ -3,6 +3,7 @@
 #include "common.h"
 #include "format/engine_file.h"
 #include "onnx/import.h"
+#include "ops/text.h"
 
 namespace lowp::tool {
 namespace {
@@ -10,6 +11,7 @@ namespace {
 struct Options {
   std::string path;
   bool nodes = false;
+  bool text = false;
   bool json = false;
 };
 
@@ -23,6 +25,10 @@ Status inspect(const Options& o) {
     LOWP_ASSIGN(format::LoadedEngine e, format::open_engine(o.path));
     graph = std::make_unique<ir::Graph>(std::move(e.graph));
     info = std::move(e.info.entries);
+  }
+  if (o.text) {
+    fmt::print("{}", to_text(*graph));
+    return {};
   }
   std::map<std::string, int> ops;
   std::map<std::string, int> precisions;
@@ -72,6 +78,7 @@ void add_inspect(CLI::App& app, Action& action) {
   CLI::App* sub = app.add_subcommand("inspect", "Show what a model or engine is made of");
   sub->add_option("path", o->path, "M.lowp or MODEL.onnx")->required();
   sub->add_flag("--nodes", o->nodes, "list every node");
+  sub->add_flag("--text", o->text, "the whole graph as text");
   sub->add_flag("--json", o->json, "machine-readable");
   sub->callback([o, &action] { action = [o] { return inspect(*o); }; });
 }
