@@ -1,5 +1,6 @@
 #include "runtime/dynamic.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "base/fp_mode.h"
@@ -29,25 +30,25 @@ Status run_node(const ir::Node& node, const std::vector<const Tensor*>& inputs, 
       concrete = false;
     }
   }
-  if (concrete && node.op->lower != nullptr) {
+  if (concrete) {
     LowerContext ctx(node, type_pointers, inferred.types, inputs, threads);
-    LOWP_TRY(node.op->lower(ctx));
+    if (node.op->lower != nullptr) LOWP_TRY(node.op->lower(ctx));
     if (ctx.alias_.first >= 0) {
       const Tensor& in = *inputs[static_cast<size_t>(ctx.alias_.second)];
       outputs[static_cast<size_t>(ctx.alias_.first)] =
           in.reshaped(outputs[static_cast<size_t>(ctx.alias_.first)].extents());
       return {};
     }
-    if (ctx.fn_) {
-      LOWP_ASSIGN(Tensor scratch, Tensor::allocate(DType::kU8, {static_cast<int64_t>(ctx.scratch_)}));
-      std::vector<const void*> in;
-      std::vector<void*> out;
-      for (const Tensor* t : inputs) in.push_back(t == nullptr ? nullptr : t->raw());
-      for (Tensor& t : outputs) out.push_back(t.valid() ? t.mutable_raw() : nullptr);
-      Status status;
-      ctx.fn_({in.data(), out.data(), scratch.mutable_raw(), &status});
-      return status;
-    }
+    // Values in channels-last layout are bytes in another order to a reference: reference_step() converts them.
+    const StepFn step = ctx.fn_ ? ctx.fn_ : reference_step(node, type_pointers, inferred.types);
+    LOWP_ASSIGN(Tensor scratch, Tensor::allocate(DType::kU8, {static_cast<int64_t>(ctx.scratch_)}));
+    std::vector<const void*> in;
+    std::vector<void*> out;
+    for (const Tensor* t : inputs) in.push_back(t == nullptr ? nullptr : t->raw());
+    for (Tensor& t : outputs) out.push_back(t.valid() ? t.mutable_raw() : nullptr);
+    Status status;
+    step({in.data(), out.data(), scratch.mutable_raw(), &status});
+    return status;
   }
   EvalContext ctx(node, inputs, outputs);
   return node.op->reference(ctx);
@@ -79,7 +80,15 @@ Result<std::vector<Tensor>> run_node_by_node(const ir::Graph& graph, std::span<c
     }
   }
   std::vector<Tensor> outputs;
-  for (const auto& o : graph.outputs()) outputs.push_back(values.at(o.value));
+  for (const auto& o : graph.outputs()) {
+    const Tensor& t = values.at(o.value);
+    // Outputs are the caller's: never the bytes of an input, a constant, a state or another output.
+    auto same_bytes = [&](const Tensor& other) { return other.storage() == t.storage(); };
+    bool shared = std::ranges::any_of(inputs, same_bytes) || std::ranges::any_of(states, same_bytes) ||
+                  std::ranges::any_of(outputs, same_bytes);
+    for (const auto& v : graph.values()) shared = shared || (v->is_constant() && same_bytes(v->constant));
+    outputs.push_back(shared ? t.clone() : t);
+  }
   for (size_t i = 0; i < states.size(); ++i) {
     if (graph.states()[i].update != nullptr) states[i] = values.at(graph.states()[i].update).clone();
   }

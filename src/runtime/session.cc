@@ -7,6 +7,16 @@
 #include "runtime/dynamic.h"
 
 namespace lowp::runtime {
+namespace {
+
+// Whether the tensor is of the concrete type. Allocates nothing, unlike a comparison of extents().
+bool has_type(const Tensor& tensor, const TensorType& type) {
+  return tensor.dtype() == type.dtype &&
+         std::equal(tensor.extents().begin(), tensor.extents().end(), type.dims->begin(), type.dims->end(),
+                    [](int64_t extent, const ir::Dim& dim) { return dim.value() == extent; });
+}
+
+}  // namespace
 
 Session::Session(std::shared_ptr<const Engine> engine, SessionOptions options)
     : engine_(std::move(engine)), options_(options) {
@@ -31,18 +41,8 @@ Result<Session::CachedPlan*> Session::find_plan(std::span<const Tensor> inputs) 
   const auto& want = engine_->graph().inputs();
   if (inputs.size() != want.size())
     return fail(Code::kInvalidArgument, "{} inputs were given, the model wants {}", inputs.size(), want.size());
-  auto same = [&](const CachedPlan& c) {
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const TensorType& t = c.inputs[i];
-      if (t.dtype != inputs[i].dtype() || t.dims->size() != inputs[i].extents().size()) return false;
-      for (size_t d = 0; d < t.dims->size(); ++d) {
-        if ((*t.dims)[d].value() != inputs[i].extents()[d]) return false;
-      }
-    }
-    return true;
-  };
   for (auto it = plans_.begin(); it != plans_.end(); ++it) {
-    if (!same(*it)) continue;
+    if (!std::equal(inputs.begin(), inputs.end(), it->inputs.begin(), has_type)) continue;
     if (it != plans_.begin()) plans_.splice(plans_.begin(), plans_, it);
     return &plans_.front();
   }
@@ -115,7 +115,7 @@ Status Session::run_into(std::span<const Tensor> inputs, std::span<Tensor> outpu
   if (outputs.size() != types.size())
     return error(Code::kInvalidArgument, "{} outputs were given, the model has {}", outputs.size(), types.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
-    if (outputs[i].dtype() != types[i].dtype || outputs[i].extents() != types[i].extents()) {
+    if (!has_type(outputs[i], types[i])) {
       return error(Code::kShapeMismatch, "output '{}' is {}, the buffer is {}", engine_->graph().outputs()[i].name,
                    types[i].to_string(), outputs[i].type().to_string());
     }
