@@ -118,9 +118,12 @@ def test_progress_is_told_and_can_stop():
 
 def test_ctrl_c_interrupts(tmp_path):
     program = """
-        import sys
+        import signal, sys
         sys.path.insert(0, sys.argv[1])
         import models, lowp, numpy as np
+
+        # A shell's background jobs inherit an ignored SIGINT.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
         def forever():
             rng = np.random.default_rng(0)
@@ -139,6 +142,9 @@ def test_ctrl_c_interrupts(tmp_path):
         time.sleep(0.3)
         child.send_signal(signal.SIGINT)
         start = time.monotonic()
-        out, _ = child.communicate(timeout=30)
+        try:
+            out, _ = child.communicate(timeout=30)
+        finally:
+            child.kill()
     assert out == "interrupted\n" and child.returncode == 0
     assert time.monotonic() - start < 5
