@@ -1,5 +1,6 @@
 #include "runtime/compiler.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "passes/pass.h"
@@ -107,11 +108,17 @@ Result<Compiled> compile(const ir::Graph& model, const CompileOptions& options, 
   if (!options.optimize_for.empty() && options.optimize_for != "vnni" && options.optimize_for != "avx2") {
     return fail(Code::kInvalidArgument, "target '{}' is not known; vnni and avx2 are", options.optimize_for);
   }
+  if (options.threads < 0 || options.threads > 1024)
+    return fail(Code::kInvalidArgument, "threads is {}, 0 (all) to 1024 is wanted", options.threads);
   passes::PassOptions pass_options;
   pass_options.disabled = {options.disabled_passes.begin(), options.disabled_passes.end()};
 
   std::unique_ptr<ir::Graph> graph = model.clone();
   LOWP_TRY(passes::run_stage(*graph, passes::Stage::kSimplify, pass_options));
+  for (const std::string& name : options.keep_fp32) {
+    if (std::ranges::none_of(graph->nodes(), [&](const auto& n) { return n->name == name; }))
+      return fail(Code::kInvalidArgument, "there is no layer '{}' to keep in FP32", name);
+  }
 
   PrecisionMode mode = options.precision;
   const bool quantized_model = has_quantization(*graph);

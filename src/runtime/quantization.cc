@@ -96,7 +96,7 @@ class PostTraining {
   }
 
   Result<std::unique_ptr<ir::Graph>> run() {
-    LOWP_TRY(check_names());
+    list_layers();
     LOWP_TRY(observe());
     LOWP_ASSIGN(std::unique_ptr<ir::Graph> quantized, build());
     LOWP_TRY(judge_accuracy(*quantized));
@@ -130,11 +130,7 @@ class PostTraining {
     return {};
   }
 
-  Status check_names() {
-    for (const std::string& name : options_.keep_fp32) {
-      if (find_node(graph_, name) == nullptr)
-        return error(Code::kInvalidArgument, "there is no layer '{}' to keep in FP32", name);
-    }
+  void list_layers() {
     std::unique_ptr<ir::Graph> copy = graph_.clone();
     for (const quant::Layer& l : quant::find_layers(*copy)) {
       LayerReport r;
@@ -144,7 +140,6 @@ class PostTraining {
       if (scheme_.keep_float.contains(l.node->name)) r.reason = "kept in FP32 by request";
       layers_[l.node->name] = r;
     }
-    return {};
   }
 
   // Runs every sample once and feeds the observers.

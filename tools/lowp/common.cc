@@ -137,6 +137,7 @@ const std::atomic<bool>& interrupted() {
   static const bool installed = [] {
     struct sigaction action {};
     action.sa_handler = [](int) { flag.store(true, std::memory_order_relaxed); };
+    action.sa_flags = static_cast<int>(SA_RESETHAND);  // a second Ctrl-C ends the process at once
     sigaction(SIGINT, &action, nullptr);
     return true;
   }();

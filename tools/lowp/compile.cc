@@ -99,6 +99,15 @@ void print_report(const runtime::Compiled& compiled, const Options& o, uint64_t 
   }
 }
 
+// Removes a file at the end of its scope, if it is still there.
+struct Removal {
+  std::string path;
+  ~Removal() {
+    std::error_code ec;
+    std::filesystem::remove(path, ec);
+  }
+};
+
 Status compile(const Options& o) {
   auto precision = runtime::precision_from_name(o.precision);
   if (!precision)
@@ -107,6 +116,10 @@ Status compile(const Options& o) {
   auto observer = runtime::observer_from_name(o.observer);
   if (!observer)
     return error(Code::kInvalidArgument, "observer '{}' is not known; minmax, percentile and mse are", o.observer);
+  std::error_code ec;
+  if (std::filesystem::equivalent(o.model, o.output, ec))
+    return error(Code::kInvalidArgument, "the output '{}' is the model itself", o.output);
+  const std::atomic<bool>& stop = interrupted();
   LOWP_ASSIGN(ir::Graph graph, onnx::import_onnx(o.model));
   runtime::CompileOptions options;
   options.precision = *precision;
@@ -117,7 +130,6 @@ Status compile(const Options& o) {
   options.measure = !o.no_measure;
   options.keep_fp32 = o.keep_fp32;
   options.disabled_passes = o.disable;
-  const std::atomic<bool>& stop = interrupted();
   const bool show = !o.quiet && !o.json && isatty(STDERR_FILENO) != 0;
   options.progress = [&](std::string_view stage, int64_t done, int64_t total) {
     if (show) fmt::print(stderr, "\r{} {}{}\x1b[K", stage, done, total > 0 ? fmt::format("/{}", total) : "");
@@ -141,6 +153,7 @@ Status compile(const Options& o) {
 
   // The file is opened and run before it takes the place of an older one.
   const std::string candidate = o.output + ".candidate";
+  const Removal removal{candidate};
   LOWP_TRY(format::save_engine(compiled->engine->graph(), info, candidate));
   auto verify = [&]() -> Status {
     LOWP_ASSIGN(Opened opened, open_any(candidate, o.threads));
@@ -151,11 +164,8 @@ Status compile(const Options& o) {
       return error(Code::kInternal, "the engine read back computes other outputs than the one compiled");
     return {};
   };
-  std::error_code ec;
-  if (Status s = verify(); !s.is_ok()) {
-    std::filesystem::remove(candidate, ec);
-    return s;
-  }
+  LOWP_TRY(verify());
+  if (stop.load(std::memory_order_relaxed)) return error(Code::kCancelled, "compiling was cancelled");
   const uint64_t engine_bytes = std::filesystem::file_size(candidate, ec);
   std::filesystem::rename(candidate, o.output, ec);
   if (ec) return error(Code::kIo, "cannot write '{}': {}", o.output, ec.message());
