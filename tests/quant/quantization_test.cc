@@ -1,0 +1,152 @@
+// Observers, weights, and post-training quantization as compile() does it.
+#include <gtest/gtest.h>
+
+#include "ops/packed.h"
+#include "quant/observer.h"
+#include "quant/weights.h"
+#include "support/models.h"
+
+namespace lowp {
+namespace {
+
+using quant::HistogramObserver;
+using quant::RangeMethod;
+using runtime::PrecisionMode;
+using test::Random;
+
+TEST(Observer, GrowsWithTheData) {
+  HistogramObserver o;
+  Random random;
+  for (const float top : {0.01F, 1.0F, 100.0F}) {
+    std::vector<float> v(1000);
+    for (float& x : v) x = random.uniform(-top / 2, top);
+    v[0] = top;
+    ASSERT_TRUE(o.observe(v).is_ok());
+    EXPECT_EQ(o.range(RangeMethod::kMinMax, 255).hi, top);
+  }
+  EXPECT_EQ(o.count(), 3000);
+}
+
+TEST(Observer, PercentileAndMseCutAnOutlier) {
+  HistogramObserver o;
+  Random random;
+  std::vector<float> v(200000);
+  for (float& x : v) x = random.uniform(-1, 1);
+  v[7] = 50;
+  ASSERT_TRUE(o.observe(v).is_ok());
+  EXPECT_EQ(o.range(RangeMethod::kMinMax, 255).hi, 50);
+  EXPECT_LT(o.range(RangeMethod::kPercentile, 255).hi, 1.1F);
+  const quant::Range mse = o.range(RangeMethod::kMse, 255);
+  EXPECT_LT(mse.hi, 40);
+  EXPECT_GE(mse.hi, 1);
+  EXPECT_LE(mse.lo, -0.9F);
+}
+
+TEST(Observer, RefusesNanAndInfinity) {
+  HistogramObserver o;
+  EXPECT_EQ(o.observe(std::vector<float>{1, NAN}).code(), Code::kCalibration);
+  EXPECT_EQ(o.observe(std::vector<float>{1, INFINITY}).code(), Code::kCalibration);
+  EXPECT_TRUE(o.empty());
+  EXPECT_TRUE(o.observe(std::vector<float>{0, 0}).is_ok());
+  EXPECT_EQ(o.range(RangeMethod::kMse, 255).hi, 0);
+}
+
+TEST(Weights, RoundingErrorIsAtMostHalfAStepOrClipped) {
+  Random random;
+  const Tensor w = test::random_floats(random, {6, 40});
+  const auto q = quant::quantize_weights(w, 0);
+  for (int64_t i = 0; i < w.size(); ++i) {
+    const float s = q.scales.data<float>()[i / 40];
+    const float back = static_cast<float>(q.values.data<int8_t>()[i]) * s;
+    if (std::abs(q.values.data<int8_t>()[i]) < 127) {
+      EXPECT_LE(std::abs(back - w.data<float>()[i]), 0.5001F * s);
+    }
+  }
+}
+
+TEST(Weights, ProjectionMakesQuadsSafe) {
+  Random random;
+  for (const int64_t k : {1, 7, 40, 65}) {
+    Tensor w = test::random_tensor(random, DType::kI8, {k, 24}, -127, 127);
+    quant::project_quads(w, 24, k, [](int64_t c, int64_t r) { return r * 24 + c; });
+    EXPECT_TRUE(kernels::quad_safe(w.data<int8_t>(), 24, false, k, 24)) << k;
+    EXPECT_EQ(quant::project_quads(w, 24, k, [](int64_t c, int64_t r) { return r * 24 + c; }), 0);
+  }
+}
+
+TEST(Compile, CalibrationMustBeThere) {
+  auto g = test::conv_net();
+  const auto options = test::options_for(PrecisionMode::kInt8);
+  EXPECT_EQ(runtime::compile(*g, options, nullptr).error().code(), Code::kCalibration);
+  test::Samples none({});
+  EXPECT_EQ(runtime::compile(*g, options, &none).error().code(), Code::kCalibration);
+  Random random;
+  std::vector<Tensor> bad = test::conv_net_inputs(random, 1);
+  bad[0].mutable_data<float>()[5] = NAN;
+  test::Samples nan({test::conv_net_inputs(random, 1), bad});
+  const auto failed = runtime::compile(*g, options, &nan);
+  ASSERT_FALSE(failed);
+  EXPECT_NE(failed.error().to_string().find("sample 1: input 'x'"), std::string::npos) << failed.error().to_string();
+}
+
+TEST(Compile, LayersStayFp32ByRequestAndStrictSaysSo) {
+  auto g = test::conv_net();
+  auto options = test::options_for(PrecisionMode::kInt8);
+  options.keep_fp32 = {"pointwise"};
+  test::Samples samples = test::conv_net_samples();
+  auto compiled = runtime::compile(*g, options, &samples);
+  ASSERT_TRUE(compiled) << compiled.error().to_string();
+  int int8 = 0;
+  for (const runtime::LayerReport& l : compiled->report.layers) {
+    int8 += l.executed == DType::kI8;
+    if (l.node != "pointwise") continue;
+    EXPECT_EQ(l.executed, DType::kF32);
+    EXPECT_EQ(l.reason, "kept in FP32 by request");
+  }
+  EXPECT_GE(int8, 4);
+  options.strict = true;
+  auto strict = runtime::compile(*g, options, &samples);
+  ASSERT_FALSE(strict);
+  EXPECT_EQ(strict.error().code(), Code::kUnsupported);
+  EXPECT_NE(strict.error().to_string().find("pointwise"), std::string::npos);
+  options.keep_fp32 = {"no such layer"};
+  EXPECT_EQ(runtime::compile(*g, options, &samples).error().code(), Code::kInvalidArgument);
+}
+
+// One huge input channel with a weight of zero leaves nothing of the others in eight bits.
+TEST(Compile, ALayerThatInt8HurtsStaysFp32) {
+  test::ModelBuilder m;
+  ir::Value* x = m.graph->add_input("x", TensorType(DType::kF32, Extents{16, 8}));
+  Tensor w = test::random_floats(m.random, {8, 4});
+  for (int64_t n = 0; n < 4; ++n) w.mutable_data<float>()[n] = 0;
+  m.graph->outputs().push_back({"y", m.b.op("MatMul", {x, m.b.constant(w)}, {}, kOnnxDomain, "hurt")});
+  Tensor in = test::random_floats(m.random, {16, 8});
+  for (int64_t r = 0; r < 16; ++r) in.mutable_data<float>()[r * 8] = r % 2 ? 5000.0F : -5000.0F;
+  test::Samples samples({{in}});
+  auto compiled = runtime::compile(*m.graph, test::options_for(PrecisionMode::kInt8), &samples);
+  ASSERT_TRUE(compiled) << compiled.error().to_string();
+  ASSERT_EQ(compiled->report.layers.size(), 1U);
+  EXPECT_EQ(compiled->report.layers[0].executed, DType::kF32);
+  EXPECT_NE(compiled->report.layers[0].reason.find("INT8 hurts"), std::string::npos);
+}
+
+// One large weight a column, the others small: no sum of four can overflow.
+TEST(Compile, ForAvx2MakesQuadLayersWithTheSameOutputsEverywhere) {
+  test::ModelBuilder m;
+  ir::Value* x = m.graph->add_input("x", TensorType(DType::kF32, Extents{16, 64}));
+  Tensor w = test::random_floats(m.random, {64, 32}, -0.2, 0.2);
+  for (int64_t n = 0; n < 32; ++n) w.mutable_data<float>()[n] = 1;
+  m.graph->outputs().push_back({"y", m.b.op("MatMul", {x, m.b.constant(w)})});
+  const std::vector<Tensor> in = {test::random_floats(m.random, {16, 64})};
+  test::Samples samples({in});
+  auto engine = test::compile_ok(*m.graph, test::options_for(PrecisionMode::kInt8, "avx2"), &samples);
+  const ir::Node* linear = test::find_op_node(engine->graph(), "Linear", kLowpDomain);
+  ASSERT_NE(linear, nullptr);
+  EXPECT_EQ(linear->attrs.get<ops::LinearAttrs>().int8_class, static_cast<int64_t>(kernels::Int8Class::kA7Quad));
+  const Tensor want = test::run_ok(*test::open_session(engine), in)[0];
+  test::for_each_target(
+      [&](int threads) { EXPECT_TRUE(test::run_ok(*test::open_session(engine, threads), in)[0].same_bits(want)); });
+}
+
+}  // namespace
+}  // namespace lowp
