@@ -1,5 +1,6 @@
 // lowp: compiles, runs and examines models. Errors go to standard error with their stable code; the exit status is 1
 // for them, 2 for a wrong command line, 130 after Ctrl-C.
+#include <csignal>
 #include <cstdio>
 
 #include "commands.h"
@@ -31,6 +32,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // writing beyond `ulimit -f` is then an error like a full disk
   try {
     return run(argc, argv);
   } catch (const std::exception& e) {
