@@ -57,6 +57,8 @@ Status check_sample(const ir::Graph& graph, const std::vector<Tensor>& sample, i
     return error(Code::kCalibration, "calibration sample {} has {} inputs, the model wants {}", index, sample.size(),
                  graph.inputs().size());
   }
+  if (!sample.empty() && std::ranges::all_of(sample, [](const Tensor& t) { return t.size() == 0; }))
+    return error(Code::kCalibration, "calibration sample {} has no elements", index).with_hint("remove it");
   for (size_t i = 0; i < sample.size(); ++i) {
     if (sample[i].dtype() != DType::kF32) continue;
     for (int64_t k = 0; k < sample[i].size(); ++k) {
