@@ -95,7 +95,7 @@ class PlanBuilder {
       if (!bound_.types.contains(o.value) && !o.value->is_constant())
         return fail(Code::kInternal, "output '{}' was not inferred", o.name);
       const TensorType& t = type(o.value);
-      if (!t.concrete()) return dynamic(o.name);
+      if (!t.concrete()) return fail(data_dependent(o.name));
       plan_->output_types_.push_back(t);
     }
     mark_sources();
@@ -107,11 +107,14 @@ class PlanBuilder {
     return std::move(plan_);
   }
 
+  bool is_data_dependent() const { return data_dependent_; }
+
  private:
   using ValuePtr = const ir::Value*;
 
-  static tl::unexpected<Status> dynamic(std::string_view what) {
-    return fail(Code::kUnsupported, "the shape of '{}' depends on data", what);
+  Status data_dependent(std::string_view what) {
+    data_dependent_ = true;
+    return error(Code::kUnsupported, "the shape of '{}' depends on data", what);
   }
 
   const TensorType& type(ValuePtr v) const { return v->is_constant() ? v->type : bound_.types.at(v); }
@@ -160,7 +163,7 @@ class PlanBuilder {
     bool needed = false;
     for (ValuePtr out : node.outputs) {
       if (out == nullptr) continue;
-      if (!type(out).concrete()) return error(Code::kUnsupported, "the shape of '{}' depends on data", out->name);
+      if (!type(out).concrete()) return data_dependent(out->name);
       needed = needed || content(out) == nullptr;
     }
     if (!needed) return {};
@@ -379,6 +382,7 @@ class PlanBuilder {
 
   const ir::Graph& graph_;
   int threads_;
+  bool data_dependent_ = false;
   std::unique_ptr<Plan> plan_;
   BoundTypes bound_;
   std::unordered_map<ValuePtr, ValuePtr> alias_;
@@ -393,8 +397,12 @@ class PlanBuilder {
   std::vector<Copy> copies_;
 };
 
-Result<std::unique_ptr<Plan>> Plan::bind(const ir::Graph& graph, std::span<const TensorType> inputs, int threads) {
-  return PlanBuilder(graph, threads).build(inputs);
+Result<std::unique_ptr<Plan>> Plan::bind(const ir::Graph& graph, std::span<const TensorType> inputs, int threads,
+                                         bool* data_dependent) {
+  PlanBuilder builder(graph, threads);
+  auto plan = builder.build(inputs);
+  if (data_dependent != nullptr) *data_dependent = builder.is_data_dependent();
+  return plan;
 }
 
 void Plan::apply(const std::vector<Patch>& patches, std::span<const void* const> inputs,

@@ -32,8 +32,10 @@ struct Place {
 
 class Plan {
  public:
-  // kUnsupported where some shape depends on data: such graphs run node by node (dynamic.h).
-  static Result<std::unique_ptr<Plan>> bind(const ir::Graph& graph, std::span<const TensorType> inputs, int threads);
+  // kUnsupported where some shape depends on data, and *data_dependent tells so: such graphs run node by node
+  // (dynamic.h).
+  static Result<std::unique_ptr<Plan>> bind(const ir::Graph& graph, std::span<const TensorType> inputs, int threads,
+                                            bool* data_dependent = nullptr);
 
   size_t arena_bytes() const { return arena_bytes_; }
   // Bytes this plan keeps beside the arena (for the bind cache's limit).

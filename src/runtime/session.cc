@@ -52,7 +52,7 @@ Result<Session::CachedPlan*> Session::find_plan(std::span<const Tensor> inputs) 
 }
 
 Result<Session::CachedPlan*> Session::bind_plan(std::vector<TensorType> inputs) {
-  LOWP_ASSIGN(std::unique_ptr<Plan> plan, Plan::bind(engine_->graph(), inputs, options_.threads));
+  LOWP_ASSIGN(std::unique_ptr<Plan> plan, Plan::bind(engine_->graph(), inputs, options_.threads, &dynamic_));
   if (plan->arena_bytes() > arena_.size()) {
     LOWP_ASSIGN(arena_, AlignedBuffer::allocate(plan->arena_bytes()));
   }
@@ -103,8 +103,7 @@ Result<std::vector<Tensor>> Session::run(std::span<const Tensor> inputs) {
       LOWP_TRY(execute(**cached, inputs, outputs));
       return outputs;
     }
-    if (cached.error().code() != Code::kUnsupported) return fail(cached.error());
-    dynamic_ = true;
+    if (!dynamic_) return fail(cached.error());
   }
   return run_node_by_node(engine_->graph(), inputs, states_, options_.threads);
 }
