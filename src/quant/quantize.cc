@@ -118,16 +118,17 @@ class Quantizer {
                              [&](const ir::Node* a, const ir::Node* b) { return position_.at(a) < position_.at(b); });
   }
 
-  // Rounding alone leaves a squared error of 1/12 of a step for each weight. Where projection would add more than a
-  // quarter of that (narrow layers with a few large weights), the layer keeps its weights and runs in the exact 16-bit
-  // class: EfficientNet-lite0 loses 1.5 points of top-1 with every layer projected, none this way.
+  // Rounding alone leaves a squared error of 1/12 of a step for each weight. Where projection would add more than that
+  // again (narrow layers with a few large weights), the layer keeps its weights and runs in the exact 16-bit class.
+  // EfficientNet-lite0, top-1 on 500 photographs: 86.6 with this bound, 86.0 with 2.5 times it, 85.0 with every layer
+  // projected.
   static bool worth_projecting(const Tensor& before, const Tensor& after) {
     double change = 0;
     for (int64_t i = 0; i < before.size(); ++i) {
       const double d = before.data<int8_t>()[i] - after.data<int8_t>()[i];
       change += d * d;
     }
-    return change <= 0.25 * static_cast<double>(before.size()) / 12;
+    return change <= static_cast<double>(before.size()) / 12;
   }
 
   static void project(const ir::Node* node, Tensor& w, int axis) {
