@@ -59,7 +59,8 @@ Status run_node(const ir::Node& node, const std::vector<const Tensor*>& inputs, 
 Result<std::vector<Tensor>> run_node_by_node(const ir::Graph& graph, std::span<const Tensor> inputs,
                                              std::vector<Tensor>& states, int threads) {
   if (inputs.size() != graph.inputs().size()) {
-    return fail(Code::kInvalidArgument, "{} inputs were given, the model wants {}", inputs.size(), graph.inputs().size());
+    return fail(Code::kInvalidArgument, "{} inputs were given, the model wants {}", inputs.size(),
+                graph.inputs().size());
   }
   std::vector<TensorType> types;
   for (const Tensor& t : inputs) types.push_back(t.type());
