@@ -355,7 +355,7 @@ Status constant_of_shape(EvalContext& ctx) {
     LOWP_ASSIGN(ctx.out(0), Tensor::allocate(value ? value->dtype() : DType::kF32, ctx.in(0).to_int64s()));
   }
   if (!value) {
-    std::memset(ctx.out(0).mutable_raw(), 0, ctx.out(0).bytes());
+    if (ctx.out(0).bytes() > 0) std::memset(ctx.out(0).mutable_raw(), 0, ctx.out(0).bytes());
     return {};
   }
   return dispatch_size(value->dtype(), [&](auto tag) -> Status {
