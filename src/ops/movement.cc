@@ -14,14 +14,6 @@ using ir::Dim;
 using ir::Dims;
 using ir::field;
 
-SampleInput ints(Extents values) {
-  SampleInput s{DType::kI64, {static_cast<int64_t>(values.size())}};
-  s.value = Tensor::from<int64_t>({static_cast<int64_t>(values.size())}, std::span<const int64_t>(values));
-  s.constant = true;
-  s.differentiable = false;
-  return s;
-}
-
 // ---- Transpose ----
 
 Result<std::vector<int64_t>> permutation(const TransposeAttrs& a, size_t rank) {
@@ -726,7 +718,7 @@ std::vector<OpDef> movement() {
     def.upgrade = upgrade_split;
     def.samples = [] {
       return std::vector<Sample>{{{{"axis", int64_t{-1}}}, {{DType::kF32, {3, 6}}}, 2},
-                                 {{{"axis", int64_t{0}}}, {{DType::kF32, {5, 3}}, ints({2, 3})}, 2}};
+                                 {{{"axis", int64_t{0}}}, {{DType::kF32, {5, 3}}, constant_ints({2, 3})}, 2}};
     };
   }
   {
@@ -734,8 +726,13 @@ std::vector<OpDef> movement() {
     def.upgrade = upgrade_slice;
     def.lower = lower_slice;
     def.samples = [] {
-      return std::vector<Sample>{{{}, {{DType::kF32, {6, 7}}, ints({1, 0}), ints({5, 100})}},
-                                 {{}, {{DType::kF32, {6, 7}}, ints({-1}), ints({-100}), ints({1}), ints({-2})}}};
+      return std::vector<Sample>{{{}, {{DType::kF32, {6, 7}}, constant_ints({1, 0}), constant_ints({5, 100})}},
+                                 {{},
+                                  {{DType::kF32, {6, 7}},
+                                   constant_ints({-1}),
+                                   constant_ints({-100}),
+                                   constant_ints({1}),
+                                   constant_ints({-2})}}};
     };
   }
   {
@@ -754,14 +751,15 @@ std::vector<OpDef> movement() {
     def.quantize = QuantRule::kFloat;  // a zero is not a zero point
     def.upgrade = upgrade_pad;
     def.samples = [] {
-      return std::vector<Sample>{{{}, {{DType::kF32, {3, 5}}, ints({1, 0, 2, 3})}},
-                                 {{{"mode", std::string("reflect")}}, {{DType::kF32, {3, 5}}, ints({1, 2, 2, 3})}}};
+      return std::vector<Sample>{
+          {{}, {{DType::kF32, {3, 5}}, constant_ints({1, 0, 2, 3})}},
+          {{{"mode", std::string("reflect")}}, {{DType::kF32, {3, 5}}, constant_ints({1, 2, 2, 3})}}};
     };
   }
   {
     OpDef& def = add("Tile", 2, 2, infer_tile, tile);
     def.since_version = 6;
-    def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 5}}, ints({2, 3})}}}; };
+    def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 5}}, constant_ints({2, 3})}}}; };
   }
   return defs;
 }

@@ -247,12 +247,8 @@ Status arg(EvalContext& ctx) {
 }
 
 std::vector<Sample> samples() {
-  SampleInput last{DType::kI64, {1}};
-  last.value = Tensor::from<int64_t>({1}, {-1});
-  last.constant = true;
-  last.differentiable = false;
-  SampleInput middle = last;
-  middle.value = Tensor::from<int64_t>({1}, {1});
+  const SampleInput last = constant_ints({-1});
+  const SampleInput middle = constant_ints({1});
   return {{{{"keepdims", int64_t{0}}}, {{DType::kF32, {3, 35}, 0.1, 2.0}, last}},
           {{}, {{DType::kF32, {3, 5, 7}, 0.1, 2.0}, middle}},
           {{}, {{DType::kF32, {3, 5}, 0.1, 2.0}}}};

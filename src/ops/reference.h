@@ -138,6 +138,15 @@ inline Status want_float(const InferContext& ctx, size_t i) {
   return {};
 }
 
+// A sample's constant i64 operand: a shape, axes, repeats.
+inline SampleInput constant_ints(Extents values) {
+  SampleInput s{DType::kI64, {static_cast<int64_t>(values.size())}};
+  s.value = Tensor::from<int64_t>({static_cast<int64_t>(values.size())}, std::span<const int64_t>(values));
+  s.constant = true;
+  s.differentiable = false;
+  return s;
+}
+
 // Float content of a known tensor of any numeric dtype.
 std::vector<double> to_doubles(const Tensor& t);
 

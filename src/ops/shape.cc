@@ -412,14 +412,6 @@ Status constant(EvalContext& ctx) {
   return {};
 }
 
-SampleInput shape_operand(Extents values) {
-  SampleInput s{DType::kI64, {static_cast<int64_t>(values.size())}};
-  s.value = Tensor::from<int64_t>({static_cast<int64_t>(values.size())}, std::span<const int64_t>(values));
-  s.constant = true;
-  s.differentiable = false;
-  return s;
-}
-
 }  // namespace
 
 std::vector<OpDef> shape() {
@@ -448,8 +440,8 @@ std::vector<OpDef> shape() {
     def.upgrade = upgrade_reshape;
     def.min_inputs = 2;
     def.samples = [] {
-      return std::vector<Sample>{{{}, {{DType::kF32, {3, 4, 5}}, shape_operand({0, -1})}},
-                                 {{}, {{DType::kF32, {3, 4}}, shape_operand({2, 6})}}};
+      return std::vector<Sample>{{{}, {{DType::kF32, {3, 4, 5}}, constant_ints({0, -1})}},
+                                 {{}, {{DType::kF32, {3, 4}}, constant_ints({2, 6})}}};
     };
   }
   {
@@ -463,12 +455,12 @@ std::vector<OpDef> shape() {
   {
     OpDef& def = add_view("Squeeze", 1, 2, infer_squeeze);
     def.upgrade = upgrade_axes;
-    def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 1, 5, 1}}, shape_operand({1, -1})}}}; };
+    def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 1, 5, 1}}, constant_ints({1, -1})}}}; };
   }
   {
     OpDef& def = add_view("Unsqueeze", 2, 2, infer_unsqueeze);
     def.upgrade = upgrade_axes;
-    def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 5}}, shape_operand({0, -1})}}}; };
+    def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 5}}, constant_ints({0, -1})}}}; };
   }
   add("Shape", 1, 1, infer_shape, shape).attrs = ir::AttrCodec::of<ShapeAttrs>();
   add("Size", 1, 1, infer_size, size);
@@ -476,7 +468,7 @@ std::vector<OpDef> shape() {
     OpDef& def = add("Expand", 2, 2, infer_expand, expand);
     def.gradient = expand_gradient;
     def.since_version = 8;
-    def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 1, 5}}, shape_operand({2, 1, 4, 1})}}}; };
+    def.samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {3, 1, 5}}, constant_ints({2, 1, 4, 1})}}}; };
   }
   add("Range", 3, 3, infer_range, range).since_version = 11;
   {

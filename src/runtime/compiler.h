@@ -19,7 +19,8 @@ std::string_view precision_name(PrecisionMode mode);
 enum class Observer : uint8_t { kMinMax, kPercentile, kMse };
 std::optional<Observer> observer_from_name(std::string_view name);
 
-// Calibration samples: each a tensor for every input of the model, in the order of graph.inputs(). Read more than once.
+// Calibration samples: each a tensor for every input of the model, in the order of graph.inputs(). Read once, after
+// rewind().
 class SampleSource {
  public:
   virtual ~SampleSource() = default;

@@ -9,13 +9,11 @@ namespace lowp::runtime {
 
 class Engine {
  public:
-  // The graph may point into a mapped file; `owner` keeps that alive.
-  explicit Engine(std::unique_ptr<ir::Graph> graph, std::shared_ptr<void> owner = nullptr)
-      : owner_(std::move(owner)), graph_(std::move(graph)) {}
+  // Constants that point into a mapped file keep it alive themselves.
+  explicit Engine(std::unique_ptr<ir::Graph> graph) : graph_(std::move(graph)) {}
   const ir::Graph& graph() const { return *graph_; }
 
  private:
-  std::shared_ptr<void> owner_;
   std::unique_ptr<ir::Graph> graph_;
 };
 
