@@ -32,6 +32,8 @@ struct Plan {
   size_t pointers_at = 0, gathered_at = 0, gathered_pointers_at = 0, expanded_at = 0, bytes = 0;
 };
 
+int64_t address(const void* p) { return reinterpret_cast<intptr_t>(p); }
+
 GatherFn gather_of(const GemmTable& table, Gather g) { return table.gather[static_cast<int>(g)]; }
 
 void choose_kernel(const GemmJob& job, Plan& p) {
@@ -204,7 +206,7 @@ class Block {
       if (by_rows)
         rows_outside(start, rows, p0, p1);
       else
-        panels_outside(start, rows, p0, p1);
+        panels_outside(start, rows, p0, p1, start + rows < m1);
     }
   }
 
@@ -219,6 +221,7 @@ class Block {
              .c = job_.c,
              .b = nullptr,
              .b_stride = p_.b_stride,
+             .prefetch = 0,
              .acc = scratch_};
     if (p_.gather == nullptr) return;
     const void** gathered = reinterpret_cast<const void**>(scratch_ + p_.gathered_pointers_at);
@@ -232,17 +235,25 @@ class Block {
     tile_.c = round_up(p_.k, p_.group);
   }
 
-  void panels_outside(int64_t start, int64_t rows, int64_t p0, int64_t p1) {
+  // The tiles of one group fetch the next group's panels, one each, from memory or L3 to L2 while they compute: without
+  // that ResNet-50 and BERT in FP32 wait for a fifth of their time on a CPU whose core reads 15 GB/s from memory.
+  // `more`: another chunk follows and starts with the first panels again.
+  void panels_outside(int64_t start, int64_t rows, int64_t p0, int64_t p1, bool more) {
     for (int64_t panel = p0; panel < p1;) {
       const int np = next_panels(*p_.tiles, rows, p1 - panel);
       const char* b = panels_at(panel, np);
       const int64_t tiles = ceil_div(rows, p_.tiles->max_rows[np]);
+      const int64_t next = panel + np < p1 ? panel + np : p0, end = panel + np < p1 ? p1 : more ? panel : p0;
+      // Expanded panels are twice as long as stored ones: a tile passes over two of those.
+      const int64_t each = p_.expand == nullptr ? 1 : 2;
       for (int64_t i = 0; i < tiles; ++i) {
-        const int64_t r0 = rows * i / tiles;
+        const int64_t r0 = rows * i / tiles, ahead = next + i * each;
+        tile_.prefetch = ahead < end && i < np ? address(job_.b) + ahead * p_.b_stride - address(b) : 0;
         tile(start, r0, rows * (i + 1) / tiles - r0, panel, np, b);
       }
       panel += np;
     }
+    tile_.prefetch = 0;
   }
 
   void rows_outside(int64_t start, int64_t rows, int64_t p0, int64_t p1) {

@@ -41,6 +41,7 @@ void tile(const TileArgs& t) {
   };
   clear();
   const char* b = static_cast<const char*>(t.b);
+  const int64_t prefetch = t.prefetch;
   int64_t left = Step::kBlock;
   for (int64_t tap = 0; tap < t.taps; ++tap) {
     const void* const* rows = t.rows + tap * t.rows_stride;
@@ -52,6 +53,8 @@ void tile(const TileArgs& t) {
       left -= end - c;
       for (; c + kStep <= end; c += kStep) {
         Step::template run<MR, NP>(acc, a, c, b, t.b_stride);
+        // Into L2; without a next panel these are lines that the step has just read.
+        LOWP_UNROLL for (int line = 0; line < Step::kBytesB; line += 64) __builtin_prefetch(b + prefetch + line, 0, 2);
         b += Step::kBytesB;
       }
       if constexpr (Step::kHasTail) {

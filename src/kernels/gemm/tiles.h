@@ -26,6 +26,7 @@ struct TileArgs {
   int64_t taps, c;   // K = taps * c; c in elements, a whole number of the kind's groups
   const void* b;     // first panel
   int64_t b_stride;  // bytes between panels
+  int64_t prefetch = 0;  // with each line of the first panel, the one so many bytes further on is asked for; 0: none
   void* acc;         // [rows][panels * 16] f32 or s32
 };
 using TileFn = void (*)(const TileArgs&);
