@@ -33,7 +33,8 @@ double peak_macs(WeightKind kind, bool int8_a7) {
   for (int i = 0; i < rows; ++i) pointers.push_back(a.data() + i * k * 4);
   const int64_t stride = packed_bytes(kind == WeightKind::kF16 ? WeightKind::kF32 : kind, k, 16);
   const char* b64 = reinterpret_cast<const char*>((reinterpret_cast<uintptr_t>(b.data()) + 63) & ~uintptr_t{63});
-  TileArgs t{pointers.data(), rows, 1, k, b64, stride, 0, acc.data()};
+  TileArgs t{
+      .rows = pointers.data(), .rows_stride = rows, .taps = 1, .c = k, .b = b64, .b_stride = stride, .acc = acc.data()};
   double best = 0;
   for (int repeat = 0; repeat < 20; ++repeat) {
     auto start = std::chrono::steady_clock::now();

@@ -26,8 +26,11 @@ struct TileArgs {
   int64_t taps, c;   // K = taps * c; c in elements, a whole number of the kind's groups
   const void* b;     // first panel
   int64_t b_stride;  // bytes between panels
-  int64_t prefetch = 0;  // with each line of the first panel, the one so many bytes further on is asked for; 0: none
-  void* acc;         // [rows][panels * 16] f32 or s32
+  // Asked for in L2 as the tile goes on: `prefetch`, then so many bytes further on for each 64 bytes of a panel. Any
+  // address will do.
+  const void* prefetch = nullptr;
+  int64_t prefetch_step = 0;
+  void* acc;  // [rows][panels * 16] f32 or s32
 };
 using TileFn = void (*)(const TileArgs&);
 
