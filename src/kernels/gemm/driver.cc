@@ -97,11 +97,11 @@ int max_panels(const TileSet& tiles) {
 }
 
 // Relative time of one step of k over m rows and np panels, in half cycles of a 512-bit machine: two multiply-adds or
-// two loads a cycle, a chain of 4 cycles a step at least; and where several tiles pass over the panels, L2 gives 32
-// bytes of them a cycle. (Without the last term 3 x 8 tiles were chosen for 49 rows, at half the speed of 13 x 2.)
+// two loads a cycle, a chain of 4 cycles a step at least; and where several tiles pass over the panels, L2 gives 21
+// bytes of them a cycle. (With 32 bytes 4 x 6 tiles were chosen for 128 rows: 0.8x of 13 x 2 on Sapphire Rapids.)
 int64_t tile_cost(const TileSet& tiles, int64_t m, int np) {
   const int64_t count = ceil_div(m, tiles.max_rows[np]), rows = ceil_div(m, count);
-  const int64_t from_l2 = count > 1 ? 4 * np : 0;
+  const int64_t from_l2 = count > 1 ? 6 * np : 0;
   return count * std::max<int64_t>({rows * np, rows + np, 8, from_l2});
 }
 

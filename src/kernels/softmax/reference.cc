@@ -10,9 +10,10 @@ void softmax_row(const float* x, const float* mask, bool log, float* y, int64_t 
   float m = lanes16(
       -INFINITY, n, [&](float acc, int64_t i) { return value(i) > acc ? value(i) : acc; },
       [](float a, float b) { return a > b ? a : b; });
-  float sum = lane_sum(n, [&](int64_t i) { return reference::exp(value(i) - m); });
+  auto weight = [&](int64_t i) { return value(i) - m < -80.0f ? 0.0f : reference::exp(value(i) - m); };
+  float sum = lane_sum(n, weight);
   float inverse = 1.0f / sum, log_sum = reference::log(sum);
-  for (int64_t i = 0; i < n; ++i) y[i] = log ? (value(i) - m) - log_sum : reference::exp(value(i) - m) * inverse;
+  for (int64_t i = 0; i < n; ++i) y[i] = log ? (value(i) - m) - log_sum : weight(i) * inverse;
 }
 
 void softmax_f32(const SoftmaxArgs& a) {

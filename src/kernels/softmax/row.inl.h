@@ -6,7 +6,7 @@
 namespace lowp::LOWP_TARGET {
 namespace {
 
-// x[i] + mask[i], lanes beyond n at -inf so that they take no part in the maximum and exp() of them is 0.
+// x[i] + mask[i], lanes beyond n at -inf so that they take no part in the maximum and their weight is 0.
 template <bool kMask>
 inline F32 masked_scores(const float* x, const float* mask, int64_t i, int lanes) {
   F32 v = load_n(x + i, lanes);
@@ -23,7 +23,7 @@ inline void softmax_row(const float* x, const float* mask, float* y, int64_t n) 
   F32 m = set(reduce_max(greatest));
   F32 sums = zero();
   for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
-    F32 e = exp(masked_scores<kMask>(x, mask, i, lanes) - m);
+    F32 e = exp_weight(masked_scores<kMask>(x, mask, i, lanes) - m);
     if constexpr (!kLog) store_n(y + i, e, lanes);
     // Where m is infinite the spare lanes hold NaN; they are no part of the row.
     sums = sums + (lanes == kLanes ? e : select(first_lanes(lanes), e, zero()));

@@ -2,7 +2,7 @@
 //
 //   v[i] = x[i] + mask[i]             (x[i] without a mask)
 //   m = max v[i]                      (of those that are not NaN)
-//   e[i] = exp(v[i] - m),  s = sum e[i] in 16 virtual lanes (docs/numerics.md)
+//   e[i] = exp(v[i] - m), 0 where v[i] - m < -80;  s = sum e[i] in 16 virtual lanes (docs/numerics.md)
 //   softmax: y[i] = e[i] * (1 / s)    log-softmax: y[i] = (v[i] - m) - log(s)
 // A NaN makes the whole row NaN, and so does a row of -inf only, as the formula says.
 #pragma once
