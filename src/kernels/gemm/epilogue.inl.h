@@ -28,8 +28,9 @@ F32 apply_activation(const Epilogue& e, F32 x) {
   return x;
 }
 
-// The cheap activations are compiled into the loop; for a quantized output they are part of the clamp.
-enum class Act { kNone, kClip, kOther };
+// The cheap activations are compiled into the loop; for a quantized output they are part of the clamp. So is gelu, which
+// follows every second layer of a transformer: called for each vector it reads its constants again.
+enum class Act { kNone, kClip, kGelu, kOther };
 
 struct FloatIn {
   F32 bias;
@@ -169,6 +170,7 @@ void epilogue_loop(const EpilogueArgs& args) {
       y = max(lo, y);
       if (upper) y = min(hi, y);
     }
+    if constexpr (kAct == Act::kGelu) y = gelu(y);
     if constexpr (kAct == Act::kOther) y = apply_activation(e, y);
     return y;
   };
@@ -198,6 +200,14 @@ template <typename In>
 void epilogue_tile(const EpilogueArgs& t) {
   Activation a = t.e->activation;
   bool none = a == Activation::kNone, clip = a == Activation::kRelu || a == Activation::kClip;
+  if (a == Activation::kGelu && t.residual == nullptr) {
+    switch (t.e->out) {
+      case DType::kBF16: return epilogue_loop<In, OutBF16, Act::kGelu, false>(t);
+      case DType::kU8: return epilogue_loop<In, OutQuantized<false>, Act::kGelu, false>(t);
+      case DType::kI8: return epilogue_loop<In, OutQuantized<true>, Act::kGelu, false>(t);
+      default: return epilogue_loop<In, OutF32, Act::kGelu, false>(t);
+    }
+  }
   switch (t.e->out) {
     case DType::kBF16:
       if (none) return epilogue_residual<In, OutBF16, Act::kNone>(t);
