@@ -23,7 +23,8 @@ struct GemmJob {
   void* c_out = nullptr;  // row 0, channel n0
   int64_t ldc = 0;
   const Epilogue* epilogue = nullptr;
-  int64_t n0 = 0;  // channel of column 0 in bias, scale and residual
+  bool backwards = false;  // panels from the last to the first
+  int64_t n0 = 0;          // channel of column 0 in bias, scale and residual
 };
 
 size_t job_scratch(const GemmJob& job, int threads);

@@ -28,8 +28,8 @@ F32 apply_activation(const Epilogue& e, F32 x) {
   return x;
 }
 
-// The cheap activations are compiled into the loop; for a quantized output they are part of the clamp. So is gelu, which
-// follows every second layer of a transformer: called for each vector it reads its constants again.
+// The cheap activations are compiled into the loop; for a quantized output they are part of the clamp. So is gelu,
+// which follows every second layer of a transformer: called for each vector it reads its constants again.
 enum class Act { kNone, kClip, kGelu, kOther };
 
 struct FloatIn {

@@ -93,6 +93,7 @@ GemmJob job_of(const GemmArgs& g) {
       .c_out = g.c,
       .ldc = g.ldc,
       .epilogue = &g.epilogue,
+      .backwards = g.backwards,
       .n0 = 0,
   };
 }

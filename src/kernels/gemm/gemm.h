@@ -32,6 +32,9 @@ struct GemmArgs {
   void* c = nullptr;        // [M, N] of epilogue.out
   int64_t ldc = 0;          // elements
   Epilogue epilogue;
+  // Panels of B from the last to the first. Changes no bit; a caller that multiplies with the same B again and again
+  // finds more of it in cache when every other call goes backwards.
+  bool backwards = false;
 };
 
 // Bytes of scratch that gemm() wants; depends on shapes and types only, not on pointers. 64-byte aligned scratch.

@@ -1,0 +1,1 @@
+#include "kernels/rnn/rnn.inl.h"

@@ -1,0 +1,168 @@
+// Gates over 16 lanes; compiled by scalar.cc, avx2.cc and avx512.cc.
+#pragma once
+
+#include "kernels/rnn/table.h"
+#include "simd/math.h"
+
+namespace lowp::LOWP_TARGET {
+namespace {
+
+using kernels::RnnArgs;
+using kernels::RnnStep;
+
+// Where an item is in this step: its row of xw and y, or null where its sequence has ended.
+struct Place {
+  const float* xw;
+  float* y;
+  bool active;
+};
+inline Place place_of(const RnnArgs& a, const RnnStep& s, int64_t item) {
+  const int64_t length = a.lengths != nullptr ? a.lengths[item] : a.steps;
+  const bool active = s.step < length;
+  const int64_t t = active && a.reverse ? length - 1 - s.step : s.step;
+  const int64_t row = t * a.batch + item;
+  return {a.xw + row * kernels::rnn_gates(a.kind) * a.hidden, a.y != nullptr ? a.y + row * a.hidden : nullptr, active};
+}
+
+inline void clear(float* y, int64_t begin, int64_t end) {
+  if (y == nullptr) return;
+  for (int64_t i = begin; i < end; ++i) y[i] = 0.0f;
+}
+
+struct Clip {
+  F32 low, high;
+  bool on;
+  explicit Clip(float limit) : low(set(-limit)), high(set(limit)), on(limit > 0) {}
+  [[gnu::always_inline]] F32 operator()(F32 x) const { return on ? min(high, max(low, x)) : x; }
+};
+
+struct Quantizer {
+  F32 inverse, low, high;
+  I32 zero_point;
+  explicit Quantizer(const RnnArgs& a)
+      : inverse(set(a.h_inv_scale)),
+        low(set(static_cast<float>(-a.h_zero))),
+        high(set(static_cast<float>(a.h_max - a.h_zero))),
+        zero_point(set_int(a.h_zero)) {}
+  [[gnu::always_inline]] void operator()(uint8_t* q, F32 h, int lanes) const {
+    store_u8_n(q, to_int(round_even(min(high, max(low, h * inverse)))) + zero_point, lanes);
+  }
+};
+
+// xw + acc of gate `gate`, lanes at unit i.
+[[gnu::always_inline]] inline F32 sum_at(const float* xw, const float* acc, int64_t at, int lanes) {
+  F32 x = load_n(xw + at, lanes);
+  return acc != nullptr ? x + load_n(acc + at, lanes) : x;
+}
+
+void lstm(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
+  const int64_t n = a.hidden;
+  const Place place = place_of(a, s, item);
+  if (!place.active) return clear(place.y, begin, end);
+  const float* acc = s.acc != nullptr ? s.acc + item * 4 * n : nullptr;
+  float* h = s.h + item * n;
+  float* c = s.c + item * n;
+  uint8_t* q = s.q != nullptr ? s.q + item * n : nullptr;
+  const float* p = a.peephole;
+  const Clip clip(a.clip);
+  const Quantizer quantize(a);
+  for_lanes(end - begin, [&](int64_t at, int lanes) LOWP_INLINE {
+    const int64_t j = begin + at;
+    const F32 cell = load_n(c + j, lanes);
+    F32 i = sum_at(place.xw, acc, j, lanes);
+    F32 f = sum_at(place.xw, acc, 2 * n + j, lanes);
+    F32 o = sum_at(place.xw, acc, n + j, lanes);
+    if (p != nullptr) {
+      i = fma(load_n(p + j, lanes), cell, i);
+      f = fma(load_n(p + 2 * n + j, lanes), cell, f);
+    }
+    i = sigmoid(clip(i));
+    f = a.coupled ? set(1.0f) - i : sigmoid(clip(f));
+    const F32 candidate = tanh(clip(sum_at(place.xw, acc, 3 * n + j, lanes)));
+    const F32 next = fma(f, cell, i * candidate);
+    if (p != nullptr) o = fma(load_n(p + n + j, lanes), next, o);
+    const F32 out = sigmoid(clip(o)) * tanh(clip(next));
+    store_n(c + j, next, lanes);
+    store_n(h + j, out, lanes);
+    if (place.y != nullptr) store_n(place.y + j, out, lanes);
+    if (q != nullptr) quantize(q + j, out, lanes);
+  });
+}
+
+void gru(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
+  const int64_t n = a.hidden;
+  const Place place = place_of(a, s, item);
+  if (!place.active) return clear(place.y, begin, end);
+  const float* acc = s.acc != nullptr ? s.acc + item * 3 * n : nullptr;
+  float* h = s.h + item * n;
+  uint8_t* q = s.q != nullptr ? s.q + item * n : nullptr;
+  const Clip clip(a.clip);
+  const Quantizer quantize(a);
+  for_lanes(end - begin, [&](int64_t at, int lanes) LOWP_INLINE {
+    const int64_t j = begin + at;
+    const F32 z = sigmoid(clip(sum_at(place.xw, acc, j, lanes)));
+    const F32 r = sigmoid(clip(sum_at(place.xw, acc, n + j, lanes)));
+    F32 inner = acc != nullptr ? load_n(acc + 2 * n + j, lanes) : zero();
+    if (a.hidden_bias != nullptr) inner = inner + load_n(a.hidden_bias + j, lanes);
+    const F32 candidate = tanh(clip(fma(r, inner, load_n(place.xw + 2 * n + j, lanes))));
+    const F32 out = fma(z, load_n(h + j, lanes) - candidate, candidate);
+    store_n(h + j, out, lanes);
+    if (place.y != nullptr) store_n(place.y + j, out, lanes);
+    if (q != nullptr) quantize(q + j, out, lanes);
+  });
+}
+
+void gru_gates(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
+  const int64_t n = a.hidden;
+  const Place place = place_of(a, s, item);
+  if (!place.active) return;
+  const float* acc = s.acc != nullptr ? s.acc + item * 2 * n : nullptr;
+  const float* h = s.h + item * n;
+  float* z = s.z + item * n;
+  float* rh = s.rh + item * n;
+  uint8_t* q = s.q != nullptr ? s.q + item * n : nullptr;
+  const Clip clip(a.clip);
+  const Quantizer quantize(a);
+  for_lanes(end - begin, [&](int64_t at, int lanes) LOWP_INLINE {
+    const int64_t j = begin + at;
+    store_n(z + j, sigmoid(clip(sum_at(place.xw, acc, j, lanes))), lanes);
+    const F32 reset = sigmoid(clip(sum_at(place.xw, acc, n + j, lanes))) * load_n(h + j, lanes);
+    store_n(rh + j, reset, lanes);
+    if (q != nullptr) quantize(q + j, reset, lanes);
+  });
+}
+
+void gru_finish(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
+  const int64_t n = a.hidden;
+  const Place place = place_of(a, s, item);
+  if (!place.active) return clear(place.y, begin, end);
+  const float* acc = s.acc != nullptr ? s.acc + item * n : nullptr;
+  const float* z = s.z + item * n;
+  float* h = s.h + item * n;
+  uint8_t* q = s.q != nullptr ? s.q + item * n : nullptr;
+  const Clip clip(a.clip);
+  const Quantizer quantize(a);
+  for_lanes(end - begin, [&](int64_t at, int lanes) LOWP_INLINE {
+    const int64_t j = begin + at;
+    const F32 candidate = tanh(clip(sum_at(place.xw + 2 * n, acc, j, lanes)));
+    const F32 out = fma(load_n(z + j, lanes), load_n(h + j, lanes) - candidate, candidate);
+    store_n(h + j, out, lanes);
+    if (place.y != nullptr) store_n(place.y + j, out, lanes);
+    if (q != nullptr) quantize(q + j, out, lanes);
+  });
+}
+
+void quantize_state(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
+  const Quantizer quantize(a);
+  const float* h = s.h + item * a.hidden;
+  uint8_t* q = s.q + item * a.hidden;
+  for_lanes(end - begin,
+            [&](int64_t at, int lanes) LOWP_INLINE { quantize(q + begin + at, load_n(h + begin + at, lanes), lanes); });
+}
+
+}  // namespace
+
+extern const kernels::RnnTable rnn_table;
+const kernels::RnnTable rnn_table = {lstm, gru, gru_gates, gru_finish, quantize_state};
+
+}  // namespace lowp::LOWP_TARGET
