@@ -254,6 +254,7 @@ enum class QuantRule : uint8_t {
   kPassThrough,  // moves elements without changing them: Reshape, Transpose, MaxPool; works on INT8 as it is
   kElementwise,  // Add and the like: INT8 kernel with requantization
   kEmbedding,    // Gather from constant rows
+  kRecurrent,    // multiplies its own last state by constant weights: lowp.LSTM, lowp.GRU
 };
 
 // ---- layout

@@ -1,8 +1,10 @@
 // Conv, MatMul and Gemm with constant weights become lowp.Conv and lowp.Linear, their weights packed in the order that
 // kernels read. Where DequantizeLinear gives both the input and the weights, the kernel is an INT8 one. Gather from an
-// INT8 table becomes lowp.Embedding. Every converted node records the precision that runs.
+// INT8 table becomes lowp.Embedding. lowp.LSTM and lowp.GRU get their recurrent weights packed. Every converted node
+// records the precision that runs.
 #include "ops/matmul.h"
 #include "ops/packed.h"
+#include "ops/recurrent.h"
 #include "ops/reference.h"
 #include "ops/window.h"
 #include "passes/match.h"
@@ -258,6 +260,40 @@ class Packer {
     return true;
   }
 
+  // Recurrent weights. INT8 where the quantizer says how the state is quantized.
+  bool recurrence(ir::Node* node) {
+    ir::Value* r = node->inputs[ops::kRecurrenceR];
+    auto whole = r->type.rank() == 2 ? float_weights(r) : std::nullopt;
+    if (!whole) return false;
+    auto attrs = node->attrs.get<ops::RecurrenceAttrs>();
+    const kernels::RnnKind kind = node->op->name == "LSTM" ? kernels::RnnKind::kLstm : kernels::RnnKind::kGru;
+    const auto weights = attrs.h_scale > 0 ? int8_weights(r, 0) : std::nullopt;
+    DType dtype = options_.weight_dtype;
+    if (weights) {
+      const Tensor& w = weights->values;
+      const int64_t rows = w.extent(0);
+      std::vector<int32_t> sums(static_cast<size_t>(rows));
+      kernels::column_sums(w.data<int8_t>(), attrs.hidden, true, attrs.hidden, rows, sums.data());
+      Tensor bias = Tensor::zeros(DType::kI32, {rows});
+      kernels::fold_zero_point(nullptr, sums.data(), rows, DType::kU8, static_cast<int32_t>(attrs.h_zero),
+                               bias.mutable_data<int32_t>());
+      Tensor scale = Tensor::zeros(DType::kF32, {rows});
+      for (int64_t i = 0; i < rows; ++i)
+        scale.mutable_data<float>()[i] = attrs.h_scale * weights->scales[static_cast<size_t>(i)];
+      const bool quad =
+          attrs.h_max <= 127 && kernels::quad_safe(w.data<int8_t>(), attrs.hidden, true, attrs.hidden, rows);
+      attrs.int8_class = static_cast<int64_t>(quad ? kernels::Int8Class::kA7Quad : kernels::Int8Class::kExact8);
+      node->attrs = Attrs::make(ops::RecurrenceAttrs(attrs));
+      graph_.set_input(node, ops::kRecurrenceScale, graph_.add_constant(node->name + ":scale", std::move(scale)));
+      graph_.set_input(node, ops::kRecurrenceBias, graph_.add_constant(node->name + ":zero_bias", std::move(bias)));
+      dtype = DType::kI8;
+    }
+    Tensor packed = ops::pack_recurrent_weights(weights ? weights->values : *whole, kind, dtype);
+    graph_.set_input(node, ops::kRecurrenceR, graph_.add_constant(node->name + ":weights", std::move(packed)));
+    set_precision(node, node, dtype);
+    return true;
+  }
+
   bool gather(ir::Node* node) {
     const AttrMap attrs = node->op->attrs.write(node->attrs);
     if (std::get<int64_t>(attrs.at("axis")) != 0) return false;
@@ -311,6 +347,7 @@ Result<int> pack_weights(ir::Graph& graph, const PassOptions& options) {
     if (is_op(node, "MatMul") || is_op(node, "Gemm")) changed += packer.matmul(node);
     if (is_op(node, "Conv")) changed += packer.conv(node);
     if (is_op(node, "Gather")) changed += packer.gather(node);
+    if (node->op->quantize == QuantRule::kRecurrent) changed += packer.recurrence(node);
   }
   return changed;
 }

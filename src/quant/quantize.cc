@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ops/matmul.h"
+#include "ops/recurrent.h"
 #include "ops/window.h"
 #include "quant/weights.h"
 
@@ -35,13 +36,21 @@ class Quantizer {
     for (const auto& n : graph.nodes()) position_[n.get()] = position++;
     for (const Layer& l : layers_) {
       if (l.activation != nullptr) add_site(l.activation);
+      if (l.state != nullptr) states_.push_back(l.state);
     }
     for (const auto& n : graph.nodes()) {
       if (is_residual_add(n.get())) add_residual(n.get());
     }
   }
 
-  const std::vector<ir::Value*>& sites() const { return sites_; }
+  // What is to be observed: activations, and initial states of recurrences.
+  std::vector<ir::Value*> observed() const {
+    std::vector<ir::Value*> all = sites_;
+    for (ir::Value* v : states_) {
+      if (std::find(all.begin(), all.end(), v) == all.end()) all.push_back(v);
+    }
+    return all;
+  }
 
   Status insert(const std::map<std::string, HistogramObserver>& observers) {
     for (const ir::Value* v : sites_) {
@@ -49,7 +58,10 @@ class Quantizer {
       LOWP_CHECK(it != observers.end());
       steps_[v] = steps_of(it->second);
     }
-    for (const Layer& l : layers_) quantize_layer_weights(l);
+    for (const Layer& l : layers_) {
+      quantize_layer_weights(l);
+      if (l.recurrent()) set_state_steps(l, observers);
+    }
     for (ir::Value* v : sites_) insert_site(v, steps_.at(v));
     return {};
   }
@@ -81,6 +93,20 @@ class Quantizer {
   bool reads_quantized(const ir::Value* v, const ir::Node* reader) const {
     if (nodes_.contains(reader)) return reader->input(0) == v;
     return residual_readers_.contains({v, reader});
+  }
+
+  // Outputs of LSTM and GRU lie in [-1, 1]; an initial state may not.
+  void set_state_steps(const Layer& layer, const std::map<std::string, HistogramObserver>& observers) const {
+    float limit = 1;
+    if (layer.state != nullptr) {
+      const Range range = observers.at(layer.state->name).range(RangeMethod::kMinMax, scheme_.levels);
+      limit = std::max({limit, -range.lo, range.hi});
+    }
+    auto attrs = layer.node->attrs.get<ops::RecurrenceAttrs>();
+    attrs.h_max = scheme_.levels;
+    attrs.h_zero = (scheme_.levels + 1) / 2;
+    attrs.h_scale = limit / static_cast<float>(attrs.h_max - attrs.h_zero);
+    layer.node->attrs = Attrs::make(ops::RecurrenceAttrs(attrs));
   }
 
   void quantize_layer_weights(const Layer& layer) {
@@ -209,6 +235,7 @@ class Quantizer {
   std::set<const ir::Node*> nodes_;
   std::map<const ir::Node*, int> position_;
   std::vector<ir::Value*> sites_;
+  std::vector<ir::Value*> states_;
   std::map<const ir::Value*, Steps> steps_;
   std::set<std::pair<const ir::Value*, const ir::Node*>> residual_readers_;
 };
@@ -218,6 +245,8 @@ class Quantizer {
 std::vector<Layer> find_layers(ir::Graph& graph) {
   std::vector<Layer> layers;
   for (ir::Node* node : graph.node_list()) {
+    if (node->op->quantize == QuantRule::kRecurrent && is_float_constant(node->inputs[ops::kRecurrenceR]))
+      layers.push_back({node, nullptr, node->input(ops::kRecurrenceH)});
     if (!node->op->domain.empty()) continue;
     const std::string& name = node->op->name;
     if (node->op->quantize == QuantRule::kCompute) {
@@ -230,11 +259,11 @@ std::vector<Layer> find_layers(ir::Graph& graph) {
         const auto& a = node->attrs.get<ops::GemmAttrs>();
         if (a.trans_a || a.alpha != 1.0F) continue;
       }
-      layers.push_back({node, node->inputs[0]});
+      layers.push_back({node, node->inputs[0], nullptr});
     } else if (node->op->quantize == QuantRule::kEmbedding && is_float_constant(node->inputs[0]) &&
                node->inputs[0]->constant.rank() == 2 && node->inputs[0]->constant.size() >= kMinTableElements &&
                std::get<int64_t>(node->op->attrs.write(node->attrs).at("axis")) == 0) {
-      layers.push_back({node, nullptr});
+      layers.push_back({node, nullptr, nullptr});
     }
   }
   return layers;
@@ -243,7 +272,7 @@ std::vector<Layer> find_layers(ir::Graph& graph) {
 std::vector<std::string> observed_values(ir::Graph& graph, const Scheme& scheme) {
   std::vector<std::string> names;
   const Quantizer quantizer(graph, scheme);
-  for (const ir::Value* v : quantizer.sites()) names.push_back(v->name);
+  for (const ir::Value* v : quantizer.observed()) names.push_back(v->name);
   return names;
 }
 

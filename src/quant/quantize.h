@@ -10,10 +10,13 @@
 
 namespace lowp::quant {
 
-// A layer that can be quantized: Conv, MatMul or Gemm with constant f32 weights, or Gather from a constant f32 table.
+// A layer that can be quantized: Conv, MatMul or Gemm with constant f32 weights, lowp.LSTM or lowp.GRU, or Gather from
+// a constant f32 table.
 struct Layer {
   ir::Node* node;
-  ir::Value* activation;  // null for Gather
+  ir::Value* activation;       // null for Gather and recurrences
+  ir::Value* state = nullptr;  // initial state of a recurrence, if it has one
+  bool recurrent() const { return node->op->quantize == QuantRule::kRecurrent; }
 };
 std::vector<Layer> find_layers(ir::Graph& graph);
 

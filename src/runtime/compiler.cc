@@ -16,7 +16,9 @@ constexpr std::pair<std::string_view, PrecisionMode> kPrecisions[] = {{"fp32", P
                                                                       {"int8", PrecisionMode::kInt8},
                                                                       {"auto", PrecisionMode::kAuto}};
 
-bool is_compute(const ir::Node& node) { return node.op->quantize == QuantRule::kCompute; }
+bool is_compute(const ir::Node& node) {
+  return node.op->quantize == QuantRule::kCompute || node.op->quantize == QuantRule::kRecurrent;
+}
 
 bool has_quantization(const ir::Graph& graph) {
   for (const auto& n : graph.nodes()) {
@@ -38,7 +40,9 @@ DType requested_dtype(PrecisionMode mode) {
 void finish_precision(ir::Graph& graph) {
   for (const auto& n : graph.nodes()) {
     if (n->precision.requested == DType::kInvalid || n->precision.executed != DType::kInvalid) continue;
-    n->precision.executed = n->outputs[0]->type.dtype;
+    const auto out = std::ranges::find_if(n->outputs, [](const ir::Value* v) { return v != nullptr; });
+    if (out == n->outputs.end()) continue;
+    n->precision.executed = (*out)->type.dtype;
     if (n->precision.executed != n->precision.requested && n->precision.reason.empty()) {
       n->precision.reason = fmt::format("{} has no {} kernel for these operands", op_display_name(*n->op),
                                         dtype_name(n->precision.requested));
