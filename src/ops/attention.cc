@@ -11,9 +11,10 @@ namespace {
 Status infer(InferContext& ctx) {
   const auto& a = ctx.attrs<AttentionAttrs>();
   if (a.heads < 1) return error(Code::kInvalidModel, "heads is {}", a.heads);
+  LOWP_TRY(check(a));
   for (size_t i = 0; i < ctx.inputs(); ++i) LOWP_TRY(want_dtype(ctx, i, DType::kF32));
   if (!ctx.has_rank(0) || !ctx.has_rank(1) || !ctx.has_rank(2)) {
-    ctx.set_unranked(0, DType::kF32);
+    ctx.set_unranked(0, a.out_dtype);
     return {};
   }
   for (size_t i = 0; i < 3; ++i) {
@@ -43,7 +44,7 @@ Status infer(InferContext& ctx) {
                      TensorType(DType::kF32, full).to_string());
     }
   }
-  ctx.set(0, DType::kF32, {q[0], q[1], v[2]});
+  ctx.set(0, a.out_dtype, {q[0], q[1], v[2]});
   return {};
 }
 
@@ -89,7 +90,7 @@ Status reference(EvalContext& ctx) {
           for (int64_t t = 0; t < k[1]; ++t)
             sum += p[static_cast<size_t>(t)] / total *
                    static_cast<double>(ctx.in(2).data<float>()[(b * v[1] + t) * v[2] + h * dv + i]);
-          ctx.out(0).mutable_data<float>()[(b * q[1] + s) * v[2] + h * dv + i] = static_cast<float>(sum);
+          store_output(a, ctx.out(0), (b * q[1] + s) * v[2] + h * dv + i, static_cast<float>(sum));
         }
       }
     }
@@ -114,6 +115,9 @@ Status lower(LowerContext& ctx) {
   args.k_strides = {k[1] * k[2], k[2], args.d};
   args.v_strides = {v[1] * v[2], v[2], args.dv};
   args.y_strides = {q[1] * v[2], v[2], args.dv};
+  args.y_dtype = a.out_dtype;
+  args.y_scale = a.out_scale;
+  args.y_zero = static_cast<int32_t>(a.out_zero);
   const bool masked = ctx.has(3);
   if (masked) {
     const MaskStrides m = mask_strides(ctx.in(3));
@@ -156,6 +160,15 @@ std::vector<OpDef> attention() {
          64},
         {{{"heads", int64_t{2}}, {"scale", 0.5F}},
          {{DType::kF32, {1, 33, 64}}, {DType::kF32, {1, 33, 64}}, {DType::kF32, {1, 33, 64}}},
+         1,
+         64},
+        // Values next to a tie may be a step apart: one in units of an epsilon of 255 steps.
+        {{{"heads", int64_t{2}},
+          {"scale", 0.5F},
+          {"out_dtype", ir::dtype_to_onnx(DType::kU8)},
+          {"out_scale", 0.01F},
+          {"out_zero", int64_t{120}}},
+         {{DType::kF32, {1, 5, 64}}, {DType::kF32, {1, 9, 64}}, {DType::kF32, {1, 9, 64}}},
          1,
          64}};
   };

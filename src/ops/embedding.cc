@@ -1,5 +1,7 @@
 // lowp.Embedding(rows s8 [V, D], scale f32 [V], indices): rows by index, dequantized. What Gather from a large constant
-// table becomes in INT8.
+// table becomes in INT8. The result may be quantized again, for an INT8 layer that reads it.
+#include "ops/embedding.h"
+
 #include "kernels/gather/gather.h"
 #include "ops/reference.h"
 
@@ -7,6 +9,8 @@ namespace lowp::ops {
 namespace {
 
 Status infer(InferContext& ctx) {
+  const auto& a = ctx.attrs<EmbeddingAttrs>();
+  LOWP_TRY(check(a));
   LOWP_TRY(want_dtype(ctx, 0, DType::kI8));
   LOWP_TRY(want_dtype(ctx, 1, DType::kF32));
   if (ctx.dtype(2) != DType::kI64 && ctx.dtype(2) != DType::kI32)
@@ -17,24 +21,26 @@ Status infer(InferContext& ctx) {
                  ctx.type(1).to_string());
   }
   if (!ctx.has_rank(2)) {
-    ctx.set_unranked(0, DType::kF32);
+    ctx.set_unranked(0, a.out_dtype);
     return {};
   }
   ir::Dims out = ctx.dims(2);
   out.push_back(ctx.dims(0)[1]);
-  ctx.set(0, DType::kF32, std::move(out));
+  ctx.set(0, a.out_dtype, std::move(out));
   return {};
 }
 
 Status reference(EvalContext& ctx) {
   const int64_t limit = ctx.in(0).extent(0);
   const int64_t n = ctx.in(0).extent(1);
-  float* y = ctx.out(0).mutable_data<float>();
+  const auto& a = ctx.attrs<EmbeddingAttrs>();
+  int64_t at = 0;
   for (int64_t i : ctx.in(2).to_int64s()) {
     if (i < -limit || i >= limit) return error(Code::kInvalidArgument, "index {} is outside an axis of {}", i, limit);
     if (i < 0) i += limit;
     for (int64_t k = 0; k < n; ++k)
-      *y++ = static_cast<float>(ctx.in(0).data<int8_t>()[i * n + k]) * ctx.in(1).data<float>()[i];
+      store_output(a, ctx.out(0), at++,
+                   static_cast<float>(ctx.in(0).data<int8_t>()[i * n + k]) * ctx.in(1).data<float>()[i]);
   }
   return {};
 }
@@ -45,6 +51,10 @@ Status lower(LowerContext& ctx) {
   args.n = ctx.in(0)[1];
   args.count = ir::element_count(ctx.in(2));
   args.index_dtype = ctx.dtype(2);
+  const auto& a = ctx.attrs<EmbeddingAttrs>();
+  args.y_dtype = a.out_dtype;
+  args.y_scale = a.out_scale;
+  args.y_zero = static_cast<int32_t>(a.out_zero);
   const int threads = ctx.threads();
   ctx.emit("gather.s8", [args, threads](const StepArgs& s) {
     const int64_t bad = kernels::find_bad_index(s.inputs[2], args.index_dtype, args.count, args.limit);
@@ -58,8 +68,8 @@ Status lower(LowerContext& ctx) {
     call.x = s.in<int8_t>(0);
     call.scale = s.in<float>(1);
     call.indices = s.inputs[2];
-    call.y = s.out<float>(0);
-    kernels::gather_s8_f32(call, threads);
+    call.y = s.outputs[0];
+    kernels::gather_s8(call, threads);
   });
   return {};
 }
@@ -71,6 +81,7 @@ std::vector<OpDef> embedding() {
   def.name = "Embedding";
   def.domain = kLowpDomain;
   def.min_inputs = def.max_inputs = 3;
+  def.attrs = ir::AttrCodec::of<EmbeddingAttrs>();
   def.infer = infer;
   def.reference = reference;
   def.lower = lower;
@@ -79,7 +90,9 @@ std::vector<OpDef> embedding() {
     s.inputs = {{DType::kI8, {11, 37}, -127, 127}, {DType::kF32, {11}, 0.001, 0.1}, {DType::kI64, {2, 3}, -11, 10}};
     s.inputs[0].constant = s.inputs[1].constant = true;
     s.tolerance_ulps = 0;
-    return std::vector<Sample>{s};
+    Sample quantized = s;
+    quantized.attrs = {{"out_dtype", ir::dtype_to_onnx(DType::kI8)}, {"out_scale", 0.07F}, {"out_zero", int64_t{3}}};
+    return std::vector<Sample>{s, quantized};
   };
   return {std::move(def)};
 }

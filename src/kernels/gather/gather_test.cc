@@ -1,5 +1,6 @@
 #include "kernels/gather/gather.h"
 
+#include "kernels/quantize/reference.h"
 #include "support/kernel_test.h"
 
 namespace lowp::kernels {
@@ -57,9 +58,33 @@ TEST(Gather, EmbedsFromS8Rows) {
     }
   test::for_each_target([&](int threads) {
     GuardedBuffer<float> y(kCount * kN);
-    gather_s8_f32({kLimit, kCount, kN, x.data(), scale.data(), indices.data(), DType::kI64, y.data()}, threads);
+    gather_s8({kLimit, kCount, kN, x.data(), scale.data(), indices.data(), DType::kI64, y.data()}, threads);
     test::expect_same(y, expected);
   });
+}
+
+TEST(Gather, QuantizesWhatItEmbeds) {
+  test::Random random;
+  // Longer than the piece that goes through floats at once.
+  constexpr int64_t kLimit = 5, kCount = 6, kN = 1061;
+  auto x = random.integers<int8_t>(kLimit * kN, -128, 127);
+  GuardedBuffer<float> scale = random.floats(kLimit, 0.01f, 0.1f);
+  GuardedBuffer<int32_t> indices = {4, 0, -1, 1, -5, 2};
+  for (DType dtype : {DType::kU8, DType::kI8}) {
+    GuardedBuffer<uint8_t> expected(kCount * kN);
+    for (size_t k = 0; k < kCount; ++k)
+      for (size_t i = 0; i < kN; ++i) {
+        auto row = static_cast<size_t>(indices[k] < 0 ? indices[k] + kLimit : indices[k]);
+        float value = static_cast<float>(x[row * kN + i]) * scale[row];
+        expected[k * kN + i] = static_cast<uint8_t>(reference::quantize(dtype, value, 0.05f, 7));
+      }
+    test::for_each_target([&](int threads) {
+      GuardedBuffer<uint8_t> y(kCount * kN);
+      gather_s8({kLimit, kCount, kN, x.data(), scale.data(), indices.data(), DType::kI32, y.data(), dtype, 0.05f, 7},
+                threads);
+      test::expect_same(y, expected);
+    });
+  }
 }
 
 }  // namespace

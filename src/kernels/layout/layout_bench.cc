@@ -87,7 +87,7 @@ void gather_bench(benchmark::State& state) {
   std::vector<int64_t> indices(128);
   for (size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<int64_t>(i * 7919 % 30522);
   for (auto _ : state) {
-    gather_s8_f32({30522, 128, 384, x.data(), scale.data(), indices.data(), DType::kI64, y.data()}, 1);
+    gather_s8({30522, 128, 384, x.data(), scale.data(), indices.data(), DType::kI64, y.data()}, 1);
   }
   report(state, 128 * 384 * 4);
 }
