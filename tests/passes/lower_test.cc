@@ -225,6 +225,40 @@ TEST(Lower, MovementWorksOnInt8) {
   EXPECT_EQ(test::find_op_node(*p.lowered(), "Pad")->outputs[0]->type.dtype, DType::kF32);
 }
 
+// The embeddings are quantized one by one, and concatenated as bytes.
+TEST(Lower, QuantizationMovesAboveConcatAndIntoEmbeddings) {
+  for (const bool seven : {false, true}) {
+    Net n;
+    ir::Value* a = n.graph.add_input("a", TensorType(DType::kF32, Extents{6, 16}));
+    auto table = [&](int64_t rows, int64_t width) {
+      ir::Value* index =
+          n.b.constant(test::random_tensor(n.random, DType::kI64, {6}, 0, static_cast<double>(rows) - 1));
+      return n.b.op("Gather", {n.int8({rows, width}, 0), index});
+    };
+    ir::Value* x = n.b.op("Concat", {table(9, 16), n.b.op("Relu", {a}), table(5, 32)}, {{"axis", int64_t{1}}});
+    x = seven ? n.seven_bit(x, 0.02F, 60) : n.qdq(x);
+    n.output(n.b.op("MatMul", {x, n.int8({64, 5}, 1)}));
+    auto g = n.lowered();
+    EXPECT_EQ(test::find_op_node(*g, "Concat")->outputs[0]->type.dtype, DType::kU8);
+    EXPECT_EQ(test::count_ops(*g, "Embedding", kLowpDomain), 2);
+    EXPECT_EQ(count_ops(*g, "QuantizeLinear"), seven ? 3 : 1);
+    EXPECT_EQ(count_ops(*g, "Clip"), seven ? 3 : 0);
+  }
+}
+
+TEST(Lower, AttentionGivesInt8) {
+  Net n;
+  auto attend = [&] {
+    return n.b.op("Attention", {n.input({2, 5, 24}, "q"), n.input({2, 7, 24}, "k"), n.input({2, 7, 24}, "v")},
+                  {{"heads", int64_t{3}}, {"scale", 0.4F}}, kLowpDomain);
+  };
+  n.output(n.b.op("MatMul", {n.qdq(attend()), n.int8({24, 5}, 1)}));
+  // A step of one rounding more: 0.01 times weights of up to 127 times 0.01.
+  auto g = n.lowered(0.01 * 1.27);
+  EXPECT_EQ(count_ops(*g, "QuantizeLinear"), 0);
+  EXPECT_EQ(test::find_op_node(*g, "Attention", kLowpDomain)->outputs[0]->type.dtype, DType::kU8);
+}
+
 TEST(Lower, LayoutChangesOnlyAtTheBorders) {
   Net n;
   ir::Value* x = n.input({2, 5, 8, 8});

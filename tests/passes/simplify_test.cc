@@ -49,7 +49,7 @@ struct Fixture {
     return simple;
   }
 };
-class Simplify : public testing::Test, protected Fixture {};
+class Simplify : public testing::Test, public Fixture {};
 
 AttrMap conv_attrs(int64_t kernel, int64_t pad) {
   return {{"kernel_shape", std::vector<int64_t>{kernel, kernel}}, {"pads", std::vector<int64_t>(4, pad)}};
@@ -239,6 +239,55 @@ TEST_F(Simplify, EveryPassCanBeSwitchedOff) {
   options.disabled = {"no_such_pass"};
   Status s = passes::run_stage(graph, passes::Stage::kSimplify, options);
   EXPECT_EQ(s.code(), Code::kInvalidArgument);
+}
+
+// X, W, R, B of a recurrent layer of 7 units with 5 inputs.
+std::vector<ir::Value*> recurrent_operands(Fixture& f, ir::Value* x, int64_t directions, int64_t gates, bool bias) {
+  std::vector<ir::Value*> operands = {x, f.weights({directions, gates * 7, 5}), f.weights({directions, gates * 7, 7})};
+  operands.push_back(bias ? f.weights({directions, 2 * gates * 7}) : nullptr);
+  return operands;
+}
+
+TEST_F(Simplify, RecurrentLayersAreSplit) {
+  ir::Value* x = input({4, 3, 5});
+  auto operands = recurrent_operands(*this, x, 2, 4, true);
+  operands.push_back(nullptr);
+  operands.push_back(input({2, 3, 7}, "h"));
+  operands.push_back(input({2, 3, 7}, "c"));
+  operands.push_back(weights({2, 21}));
+  for (ir::Value* y : b.op_n(3, "LSTM", operands, {{"direction", std::string("bidirectional")}, {"clip", 0.9F}}))
+    output(y);
+  auto g = simplified();
+  EXPECT_EQ(count_ops(*g, "LSTM"), 0);
+  EXPECT_EQ(test::count_ops(*g, "LSTM", kLowpDomain), 2);
+  EXPECT_EQ(count_ops(*g, "MatMul"), 2);
+}
+
+TEST_F(Simplify, BatchFirstAndResetAfterGru) {
+  ir::Value* x = input({3, 4, 5});
+  auto operands = recurrent_operands(*this, x, 1, 3, true);
+  operands.push_back(b.constant(Tensor::from<int32_t>({3}, std::vector<int32_t>{4, 1, 0})));
+  operands.push_back(input({3, 1, 7}, "h"));
+  const AttrMap attrs = {
+      {"layout", int64_t{1}}, {"direction", std::string("reverse")}, {"linear_before_reset", int64_t{1}}};
+  for (ir::Value* y : b.op_n(2, "GRU", operands, attrs)) output(y);
+  auto g = simplified();
+  EXPECT_EQ(test::count_ops(*g, "GRU", kLowpDomain), 1);
+  // Only the last state of a layer without biases.
+  Fixture last;
+  last.output(last.b.op_n(2, "GRU", recurrent_operands(last, last.input({4, 3, 5}), 1, 3, false))[1]);
+  EXPECT_EQ(test::count_ops(*last.simplified(), "GRU", kLowpDomain), 1);
+}
+
+TEST_F(Simplify, UnusualRecurrentLayersStay) {
+  const AttrMap relu = {{"activations", std::vector<std::string>{"Sigmoid", "Relu"}}};
+  output(b.op_n(2, "GRU", recurrent_operands(*this, input({4, 3, 5}), 1, 3, true), relu)[0]);
+  auto operands = recurrent_operands(*this, input({4, 3, 5}, "x2"), 1, 4, false);
+  operands[2] = input({1, 28, 7}, "r");
+  output(b.op_n(3, "LSTM", operands)[0]);
+  auto g = simplified();
+  EXPECT_EQ(count_ops(*g, "GRU"), 1);
+  EXPECT_EQ(count_ops(*g, "LSTM"), 1);
 }
 
 }  // namespace

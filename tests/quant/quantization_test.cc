@@ -148,5 +148,45 @@ TEST(Compile, ForAvx2MakesQuadLayersWithTheSameOutputsEverywhere) {
       [&](int threads) { EXPECT_TRUE(test::run_ok(*test::open_session(engine, threads), in)[0].same_bits(want)); });
 }
 
+// Both halves of a recurrent layer become INT8: the input's product and the recurrence, whose state may begin outside
+// of what the gates can give.
+TEST(Compile, RecurrentLayersInEveryPrecision) {
+  for (const char* kind : {"LSTM", "GRU"}) {
+    const int64_t gates = std::string_view(kind) == "LSTM" ? 4 : 3;
+    test::ModelBuilder m;
+    ir::Value* x = m.graph->add_input("x", TensorType(DType::kF32, Extents{6, 2, 24}));
+    ir::Value* h = m.graph->add_input("h", TensorType(DType::kF32, Extents{1, 2, 32}));
+    auto constant = [&](Extents e) { return m.b.constant(test::random_floats(m.random, e, -0.3, 0.3)); };
+    std::vector<ir::Value*> operands = {
+        x, constant({1, gates * 32, 24}), constant({1, gates * 32, 32}), nullptr, nullptr, h};
+    m.graph->outputs().push_back({"y", m.b.op_n(2, kind, operands, {}, kOnnxDomain, "layer")[0]});
+    std::vector<std::vector<Tensor>> inputs;
+    for (int i = 0; i < 4; ++i)
+      inputs.push_back({test::random_floats(m.random, {6, 2, 24}), test::random_floats(m.random, {1, 2, 32}, -3, 3)});
+    test::Samples samples(inputs);
+    const Tensor want = test::evaluate_ok(*m.graph, inputs[0])[0];
+    for (const char* target : {"vnni", "avx2"}) {
+      auto engine = test::compile_ok(*m.graph, test::options_for(PrecisionMode::kInt8, target), &samples);
+      const ir::Node* node = test::find_op_node(engine->graph(), kind, kLowpDomain);
+      ASSERT_NE(node, nullptr);
+      EXPECT_EQ(node->precision.executed, DType::kI8) << node->precision.reason;
+      EXPECT_EQ(node->inputs[1]->type.dtype, DType::kI8);
+      const Tensor first = test::run_ok(*test::open_session(engine), inputs[0])[0];
+      EXPECT_LT(test::max_difference(first, want), 0.06) << kind << " " << target;
+      test::for_each_target([&](int threads) {
+        EXPECT_TRUE(test::run_ok(*test::open_session(engine, threads), inputs[0])[0].same_bits(first));
+      });
+    }
+    for (const auto& [mode, dtype] :
+         {std::pair{PrecisionMode::kBf16, DType::kBF16}, {PrecisionMode::kFp16, DType::kF16}}) {
+      auto engine = test::compile_ok(*m.graph, test::options_for(mode));
+      const ir::Node* node = test::find_op_node(engine->graph(), kind, kLowpDomain);
+      EXPECT_EQ(node->inputs[1]->type.dtype, dtype);
+      EXPECT_EQ(node->precision.executed, dtype);
+      EXPECT_LT(test::max_difference(test::run_ok(*test::open_session(engine), inputs[0])[0], want), 0.03);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace lowp
