@@ -252,6 +252,8 @@ class Block {
       for (int64_t i = 0; i < tiles; ++i) {
         const int64_t r0 = rows * i / tiles;
         tile_.prefetch = wanted + count * p_.b_stride * i / tiles;
+        if (i == 0) fetch_outputs(start, rows, 0, tiles, panel, np);
+        if (i + 1 < tiles) fetch_outputs(start, rows, i + 1, tiles, panel, np);
         tile(start, r0, rows * (i + 1) / tiles - r0, panel, np, b);
       }
     }
@@ -270,8 +272,11 @@ class Block {
     for (int64_t i = 0; i < tiles; ++i) {
       const int64_t r0 = rows * i / tiles, r1 = rows * (i + 1) / tiles;
       int64_t panel = p0;
-      for (int g = 0; g < count; panel += groups[g++])
+      for (int g = 0; g < count; panel += groups[g++]) {
+        if (i == 0) fetch_outputs(start, rows, 0, tiles, panel, groups[g]);
+        if (i + 1 < tiles) fetch_outputs(start, rows, i + 1, tiles, panel, groups[g]);
         tile(start, r0, r1 - r0, panel, groups[g], panels_at(panel, groups[g]));
+      }
     }
   }
 
@@ -290,14 +295,6 @@ class Block {
   void tile(int64_t start, int64_t r0, int64_t count, int64_t panel, int np, const char* b) {
     const Epilogue& e = *job_.epilogue;
     const int64_t row = start + r0, column = panel * kPanel;
-    const int64_t columns = std::min<int64_t>(np * kPanel, job_.n - column);
-    // What the epilogue will write and add comes closer while the tile computes: 1.1x to 1.4x on layers with short K
-    // whose output is larger than L2.
-    prefetch_rows<1>(job_.c_out, row * job_.ldc + column, job_.ldc, out_bytes_, count, columns);
-    if (e.residual != nullptr) {
-      prefetch_rows<0>(e.residual, row * e.residual_ld + job_.n0 + column, e.residual_ld, residual_bytes_, count,
-                       columns);
-    }
     TileArgs t = tile_;
     t.rows += r0;
     t.b = b;
@@ -307,7 +304,7 @@ class Block {
         .acc = scratch_,
         .acc_ld = np * kPanel,
         .rows = static_cast<int>(count),
-        .cols = static_cast<int>(columns),
+        .cols = static_cast<int>(std::min<int64_t>(np * kPanel, job_.n - column)),
         .n0 = job_.n0 + column,
         .out = static_cast<char*>(job_.c_out) + (row * job_.ldc + column) * out_bytes_,
         .ldc = job_.ldc,
@@ -317,6 +314,20 @@ class Block {
       out.residual = static_cast<const char*>(e.residual) + (row * e.residual_ld + job_.n0 + column) * residual_bytes_;
     }
     epilogue_(out);
+  }
+
+  // What the epilogue of tile i of `tiles` over the chunk will write and add comes closer while the tile before
+  // computes: 1.1x to 1.4x on layers with short K whose output is larger than L2.
+  void fetch_outputs(int64_t start, int64_t rows, int64_t i, int64_t tiles, int64_t panel, int np) const {
+    const Epilogue& e = *job_.epilogue;
+    const int64_t r0 = rows * i / tiles, count = rows * (i + 1) / tiles - r0;
+    const int64_t row = start + r0, column = panel * kPanel;
+    const int64_t columns = std::min<int64_t>(np * kPanel, job_.n - column);
+    prefetch_rows<1>(job_.c_out, row * job_.ldc + column, job_.ldc, out_bytes_, count, columns);
+    if (e.residual != nullptr) {
+      prefetch_rows<0>(e.residual, row * e.residual_ld + job_.n0 + column, e.residual_ld, residual_bytes_, count,
+                       columns);
+    }
   }
 
   // The lines of `count` rows of `columns` elements, the first at element `first`; kWrite: to be written.
