@@ -35,7 +35,7 @@ const kernels::GemmTable gemm_kernels = {
     .expand_bf16 = expand_bf16,
     .expand_f16 = expand_f16,
     .epilogue_f32 = epilogue_tile<FloatIn>,
-    .epilogue_s32 = epilogue_tile<IntIn>,
+    .epilogue_s32 = epilogue_int,
 };
 
 }  // namespace lowp::avx2

@@ -298,22 +298,33 @@ class Block {
     TileArgs t = tile_;
     t.rows += r0;
     t.b = b;
+    const int64_t columns = std::min<int64_t>(np * kPanel, job_.n - column);
+    if (job_.b_kind == WeightKind::kS8 && e.bias_s32 != nullptr)
+      t.bias = starts(e.bias_s32 + job_.n0 + column, columns);
     p_.tiles->tile[count][np](t);
     EpilogueArgs out{
         .e = &e,
         .acc = scratch_,
         .acc_ld = np * kPanel,
         .rows = static_cast<int>(count),
-        .cols = static_cast<int>(std::min<int64_t>(np * kPanel, job_.n - column)),
+        .cols = static_cast<int>(columns),
         .n0 = job_.n0 + column,
         .out = static_cast<char*>(job_.c_out) + (row * job_.ldc + column) * out_bytes_,
         .ldc = job_.ldc,
         .residual = nullptr,
+        .bias_added = t.bias != nullptr,
     };
     if (e.residual != nullptr) {
       out.residual = static_cast<const char*>(e.residual) + (row * e.residual_ld + job_.n0 + column) * residual_bytes_;
     }
     epilogue_(out);
+  }
+
+  // The biases of a tile's columns, which the last tile of a row reads beyond N.
+  const int32_t* starts(const int32_t* bias, int64_t columns) {
+    if (columns % kPanel == 0) return bias;
+    std::fill_n(std::copy_n(bias, columns, padded_bias_), round_up(columns, kPanel) - columns, 0);
+    return padded_bias_;
   }
 
   // What the epilogue of tile i of `tiles` over the chunk will write and add comes closer while the tile before
@@ -340,6 +351,7 @@ class Block {
     }
   }
 
+  int32_t padded_bias_[kMaxTilePanels * kPanel];
   const GemmJob& job_;
   const Plan& p_;
   char* scratch_;

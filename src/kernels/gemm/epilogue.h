@@ -11,6 +11,11 @@
 // other multiply-add is fused. f32(s32) rounds to nearest even; acc + bias_s32 must not leave s32 (K <= kMaxInt8K keeps
 // acc in).
 //
+// INT8 to INT8 (out u8 or s8, no activation but relu and clip, residual none, u8 or s8) takes one multiplication less:
+//   m[n] = scale[n] * out_inv_scale, rm = residual_scale * out_inv_scale, each rounded once,
+//   y out_inv_scale is  f32(acc + bias_s32[n]) * m[n],  or with a residual
+//                       fma(f32(residual[m, n]), rm, fma(f32(acc + bias_s32[n]), m[n], -(f32(residual_zero) * rm)))
+//
 // Stores: f32 as is; bf16 rounds to nearest even; u8 and s8 (qmin, qmax their range):
 //   q = s32(rne(clamp(y * out_inv_scale, qmin - out_zero, qmax - out_zero))) + out_zero
 // out_inv_scale is 1 / scale, rounded once by the caller: a multiplication, where ONNX's QuantizeLinear divides; the

@@ -34,24 +34,53 @@ enum class Act { kNone, kClip, kGelu, kOther };
 
 struct FloatIn {
   F32 bias;
+  FloatIn(const EpilogueArgs& t, int64_t n, int lanes) : FloatIn(*t.e, n, lanes) {}
   FloatIn(const Epilogue& e, int64_t n, int lanes) : bias(e.bias ? load_n(e.bias + n, lanes) : LOWP_TARGET::zero()) {}
   F32 operator()(const void* acc, int64_t at) const { return load(static_cast<const float*>(acc) + at) + bias; }
 };
 struct IntIn {
   I32 bias;
   F32 scale;
-  IntIn(const Epilogue& e, int64_t n, int lanes)
-      : bias(e.bias_s32 ? load_int_n(e.bias_s32 + n, lanes) : set_int(0)), scale(load_n(e.scale + n, lanes)) {}
+  IntIn(const EpilogueArgs& t, int64_t n, int lanes)
+      : bias(t.e->bias_s32 && !t.bias_added ? load_int_n(t.e->bias_s32 + n, lanes) : set_int(0)),
+        scale(load_n(t.e->scale + n, lanes)) {}
   F32 operator()(const void* acc, int64_t at) const {
     return to_float(load_int(static_cast<const int32_t*>(acc) + at) + bias) * scale;
   }
 };
+// INT8 to INT8: sums in steps of the output. kBias: the bias is yet to be added.
+template <bool kBias>
+struct RequantIn {
+  I32 bias;
+  F32 multiplier, residual_multiplier, offset;
+  RequantIn(const EpilogueArgs& t, int64_t n, int lanes)
+      : bias(kBias && t.e->bias_s32 ? load_int_n(t.e->bias_s32 + n, lanes) : set_int(0)),
+        multiplier(load_n(t.e->scale + n, lanes) * set(t.e->out_inv_scale)),
+        residual_multiplier(set(t.e->residual_scale * t.e->out_inv_scale)),
+        offset(set(-(static_cast<float>(t.e->residual_zero) * (t.e->residual_scale * t.e->out_inv_scale)))) {}
+  [[gnu::always_inline]] F32 sum(const void* acc, int64_t at) const {
+    I32 v = load_int(static_cast<const int32_t*>(acc) + at);
+    if constexpr (kBias) v = v + bias;
+    return to_float(v);
+  }
+  [[gnu::always_inline]] F32 operator()(const void* acc, int64_t at) const { return sum(acc, at) * multiplier; }
+  [[gnu::always_inline]] F32 with_residual(const void* acc, int64_t at, I32 q) const {
+    return fma(to_float(q), residual_multiplier, fma(sum(acc, at), multiplier, offset));
+  }
+};
+template <typename In>
+constexpr bool kRequant = false;
+template <bool kBias>
+constexpr bool kRequant<RequantIn<kBias>> = true;
 
+[[gnu::always_inline]] inline I32 load_residual_q8(const Epilogue& e, const void* residual, int64_t at, int lanes) {
+  return e.residual_dtype == DType::kU8 ? load_u8_n(static_cast<const uint8_t*>(residual) + at, lanes)
+                                        : load_s8_n(static_cast<const int8_t*>(residual) + at, lanes);
+}
 [[gnu::always_inline]] inline F32 add_residual(const Epilogue& e, const void* residual, int64_t at, int lanes, F32 y) {
   if (e.residual_dtype == DType::kF32) return y + load_n(static_cast<const float*>(residual) + at, lanes);
   if (e.residual_dtype == DType::kBF16) return y + load_bf16_n(static_cast<const uint16_t*>(residual) + at, lanes);
-  I32 q = e.residual_dtype == DType::kU8 ? load_u8_n(static_cast<const uint8_t*>(residual) + at, lanes)
-                                         : load_s8_n(static_cast<const int8_t*>(residual) + at, lanes);
+  const I32 q = load_residual_q8(e, residual, at, lanes);
   return fma(to_float(q - set_int(e.residual_zero)), set(e.residual_scale), y);
 }
 
@@ -116,7 +145,8 @@ template <bool kSigned>
 #endif
 }
 
-template <bool kSigned>
+// kSteps: values come in steps of the output.
+template <bool kSigned, bool kSteps>
 struct OutQuantized {
   uint8_t* out;
   F32 inv_scale, lo, hi;
@@ -144,16 +174,17 @@ struct OutQuantized {
     low = static_cast<int>(__builtin_rintf(lower)) + e.out_zero;
   }
   [[gnu::always_inline]] void operator()(int64_t at, int lanes, F32 y) const {
-    store_quantized<kSigned>(out + at, lanes, to_int(min(max(y * inv_scale, lo), hi)) + set_int(zero_point));
+    store_quantized<kSigned>(out + at, lanes, to_int(min(max(steps(y), lo), hi)) + set_int(zero_point));
   }
   [[gnu::always_inline]] void pair(int64_t at, F32 y0, F32 y1) const {
-    store_pair<kSigned>(out + at, to_int(min(hi, y0 * inv_scale)), to_int(min(hi, y1 * inv_scale)), zero_point, low);
+    store_pair<kSigned>(out + at, to_int(min(hi, steps(y0))), to_int(min(hi, steps(y1))), zero_point, low);
   }
+  [[gnu::always_inline]] F32 steps(F32 y) const { return kSteps ? y : y * inv_scale; }
 };
 template <typename Out>
 constexpr bool kHasPair = false;
-template <bool kSigned>
-constexpr bool kHasPair<OutQuantized<kSigned>> = true;
+template <bool kSigned, bool kSteps>
+constexpr bool kHasPair<OutQuantized<kSigned, kSteps>> = true;
 
 template <typename In, typename Out, Act kAct, bool kResidual>
 void epilogue_loop(const EpilogueArgs& args) {
@@ -164,6 +195,9 @@ void epilogue_loop(const EpilogueArgs& args) {
   const F32 lo = set(e.activation == Activation::kRelu ? 0.0f : e.lo), hi = set(e.hi);
   const bool upper = e.activation == Activation::kClip;
   auto value = [&](const In& in, int64_t i, int64_t n, int lanes) __attribute__((always_inline)) {
+    if constexpr (kRequant<In> && kResidual) {
+      return in.with_residual(t.acc, i * t.acc_ld + n, load_residual_q8(e, t.residual, i * e.residual_ld + n, lanes));
+    }
     F32 y = in(t.acc, i * t.acc_ld + n);
     if constexpr (kResidual) y = add_residual(e, t.residual, i * e.residual_ld + n, lanes, y);
     if constexpr (kAct == Act::kClip) {
@@ -177,7 +211,7 @@ void epilogue_loop(const EpilogueArgs& args) {
   int64_t first = 0;
   if constexpr (kHasPair<Out>) {
     for (; first + 32 <= t.cols; first += 32) {
-      const In in0(e, t.n0 + first, 16), in1(e, t.n0 + first + 16, 16);
+      const In in0(t, t.n0 + first, 16), in1(t, t.n0 + first + 16, 16);
       for (int64_t i = 0; i < t.rows; ++i) {
         out.pair(i * t.ldc + first, value(in0, i, first, 16), value(in1, i, first + 16, 16));
       }
@@ -185,7 +219,7 @@ void epilogue_loop(const EpilogueArgs& args) {
   }
   auto columns = [&](int64_t at, int lanes) __attribute__((always_inline)) {
     const int64_t n = first + at;
-    const In in(e, t.n0 + n, lanes);
+    const In in(t, t.n0 + n, lanes);
     for (int64_t i = 0; i < t.rows; ++i) out(i * t.ldc + n, lanes, value(in, i, n, lanes));
   };
   for_lanes(t.cols - first, columns);
@@ -196,6 +230,15 @@ void epilogue_residual(const EpilogueArgs& t) {
   t.residual ? epilogue_loop<In, Out, kAct, true>(t) : epilogue_loop<In, Out, kAct, false>(t);
 }
 
+// INT8 to INT8, where the formula of epilogue.h with one multiplication holds.
+template <bool kBias>
+void epilogue_requantize(const EpilogueArgs& t) {
+  if (t.e->out == DType::kU8)
+    epilogue_residual<RequantIn<kBias>, OutQuantized<false, true>, Act::kNone>(t);
+  else
+    epilogue_residual<RequantIn<kBias>, OutQuantized<true, true>, Act::kNone>(t);
+}
+
 template <typename In>
 void epilogue_tile(const EpilogueArgs& t) {
   Activation a = t.e->activation;
@@ -203,8 +246,8 @@ void epilogue_tile(const EpilogueArgs& t) {
   if (a == Activation::kGelu && t.residual == nullptr) {
     switch (t.e->out) {
       case DType::kBF16: return epilogue_loop<In, OutBF16, Act::kGelu, false>(t);
-      case DType::kU8: return epilogue_loop<In, OutQuantized<false>, Act::kGelu, false>(t);
-      case DType::kI8: return epilogue_loop<In, OutQuantized<true>, Act::kGelu, false>(t);
+      case DType::kU8: return epilogue_loop<In, OutQuantized<false, false>, Act::kGelu, false>(t);
+      case DType::kI8: return epilogue_loop<In, OutQuantized<true, false>, Act::kGelu, false>(t);
       default: return epilogue_loop<In, OutF32, Act::kGelu, false>(t);
     }
   }
@@ -214,16 +257,26 @@ void epilogue_tile(const EpilogueArgs& t) {
       if (clip) return epilogue_residual<In, OutBF16, Act::kClip>(t);
       return epilogue_residual<In, OutBF16, Act::kOther>(t);
     case DType::kU8:
-      if (none || clip) return epilogue_residual<In, OutQuantized<false>, Act::kNone>(t);
-      return epilogue_residual<In, OutQuantized<false>, Act::kOther>(t);
+      if (none || clip) return epilogue_residual<In, OutQuantized<false, false>, Act::kNone>(t);
+      return epilogue_residual<In, OutQuantized<false, false>, Act::kOther>(t);
     case DType::kI8:
-      if (none || clip) return epilogue_residual<In, OutQuantized<true>, Act::kNone>(t);
-      return epilogue_residual<In, OutQuantized<true>, Act::kOther>(t);
+      if (none || clip) return epilogue_residual<In, OutQuantized<true, false>, Act::kNone>(t);
+      return epilogue_residual<In, OutQuantized<true, false>, Act::kOther>(t);
     default:
       if (none) return epilogue_residual<In, OutF32, Act::kNone>(t);
       if (clip) return epilogue_residual<In, OutF32, Act::kClip>(t);
       return epilogue_residual<In, OutF32, Act::kOther>(t);
   }
+}
+
+void epilogue_int(const EpilogueArgs& t) {
+  const Epilogue& e = *t.e;
+  const bool in_clamp =
+      e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
+  const bool residual_q8 = t.residual == nullptr || e.residual_dtype == DType::kU8 || e.residual_dtype == DType::kI8;
+  if ((e.out == DType::kU8 || e.out == DType::kI8) && in_clamp && residual_q8)
+    return t.bias_added ? epilogue_requantize<false>(t) : epilogue_requantize<true>(t);
+  epilogue_tile<IntIn>(t);
 }
 
 }  // namespace

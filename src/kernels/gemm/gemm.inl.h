@@ -34,7 +34,10 @@ void tile(const TileArgs& t) {
   constexpr int64_t kStep = Step::kStep;
   Acc acc[MR][NP];
   auto clear = [&]() __attribute__((always_inline)) {
-    LOWP_UNROLL for (int i = 0; i < MR; ++i) { LOWP_UNROLL for (int p = 0; p < NP; ++p) acc[i][p] = Step::zero(); }
+    LOWP_UNROLL for (int p = 0; p < NP; ++p) {
+      const Acc start = Step::start(t.bias, p);
+      LOWP_UNROLL for (int i = 0; i < MR; ++i) acc[i][p] = start;
+    }
   };
   bool first = true;
   auto flush = [&]() __attribute__((always_inline)) {
@@ -82,7 +85,7 @@ struct FloatSum {
   using Acc = F32;
   static constexpr bool kHasTail = false;
   static constexpr int64_t kBlock = kernels::kBlockK;
-  [[gnu::always_inline]] static F32 zero() { return LOWP_TARGET::zero(); }
+  [[gnu::always_inline]] static F32 start(const int32_t*, int) { return zero(); }
   [[gnu::always_inline]] static void flush(void* acc, int at, F32 v, bool first) {
     float* p = static_cast<float*>(acc) + at;
     store(p, first ? v : load(p) + v);
@@ -133,7 +136,9 @@ struct IntSum {
   using Acc = I32;
   static constexpr bool kHasTail = false;
   static constexpr int64_t kBlock = INT64_MAX;
-  [[gnu::always_inline]] static I32 zero() { return set_int(0); }
+  [[gnu::always_inline]] static I32 start(const int32_t* bias, int panel) {
+    return bias != nullptr ? load_int(bias + 16 * panel) : set_int(0);
+  }
   [[gnu::always_inline]] static void flush(void* acc, int at, I32 v, bool) {
     store_int(static_cast<int32_t*>(acc) + at, v);
   }

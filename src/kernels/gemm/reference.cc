@@ -46,23 +46,51 @@ float add_residual(const Epilogue& e, int64_t at, float y) {
   }
 }
 
+// A value in steps of a quantized output; relu and clip are part of the clamp.
+void store_steps(const Epilogue& e, void* out, int64_t at, float scaled) {
+  const bool is_signed = e.out == DType::kI8;
+  float low = static_cast<float>((is_signed ? -128 : 0) - e.out_zero),
+        high = static_cast<float>((is_signed ? 127 : 255) - e.out_zero);
+  const float least = low, most = high;
+  if (e.activation == Activation::kRelu) low = std::max(low, 0.0f);
+  if (e.activation == Activation::kClip) {
+    low = std::max(low, e.lo * e.out_inv_scale);
+    high = std::min(high, e.hi * e.out_inv_scale);
+  }
+  // A clip range outside what the format holds saturates to the nearer end; a lower end above the upper one yields.
+  low = std::min(low, most);
+  high = std::max(high, least);
+  low = std::min(low, high);
+  scaled = scaled > low ? scaled : low;
+  scaled = scaled < high ? scaled : high;
+  const int q = static_cast<int>(std::nearbyint(scaled)) + e.out_zero;
+  if (is_signed)
+    static_cast<int8_t*>(out)[at] = static_cast<int8_t>(q);
+  else
+    static_cast<uint8_t*>(out)[at] = static_cast<uint8_t>(q);
+}
+
+// INT8 to INT8, in steps of the output.
+float requantized(const Epilogue& e, float acc, int64_t m, int64_t n) {
+  const float multiplier = e.scale[n] * e.out_inv_scale;
+  if (e.residual == nullptr) return acc * multiplier;
+  const int64_t at = m * e.residual_ld + n;
+  const int q = e.residual_dtype == DType::kU8 ? static_cast<const uint8_t*>(e.residual)[at]
+                                               : static_cast<const int8_t*>(e.residual)[at];
+  const float residual_multiplier = e.residual_scale * e.out_inv_scale;
+  const float offset = -(static_cast<float>(e.residual_zero) * residual_multiplier);
+  return std::fma(static_cast<float>(q), residual_multiplier, std::fma(acc, multiplier, offset));
+}
+
 void store(const Epilogue& e, void* out, int64_t at, float y) {
   if (e.out == DType::kF32) {
     static_cast<float*>(out)[at] = y;
   } else if (e.out == DType::kBF16) {
     static_cast<BFloat16*>(out)[at] = BFloat16(y);
   } else {
-    const bool is_signed = e.out == DType::kI8;
-    const int qmin = is_signed ? -128 : 0, qmax = is_signed ? 127 : 255;
-    float scaled = y * e.out_inv_scale;
-    float low = static_cast<float>(qmin - e.out_zero), high = static_cast<float>(qmax - e.out_zero);
-    scaled = scaled > low ? scaled : low;
-    scaled = scaled < high ? scaled : high;
-    int q = static_cast<int>(std::nearbyint(scaled)) + e.out_zero;
-    if (is_signed)
-      static_cast<int8_t*>(out)[at] = static_cast<int8_t>(q);
-    else
-      static_cast<uint8_t*>(out)[at] = static_cast<uint8_t>(q);
+    Epilogue plain = e;
+    plain.activation = Activation::kNone;
+    store_steps(plain, out, at, y * e.out_inv_scale);
   }
 }
 
@@ -80,6 +108,12 @@ void finish_f32(const Epilogue& e, float acc, int64_t m, int64_t n, void* out, i
 void finish_s32(const Epilogue& e, int64_t acc, int64_t m, int64_t n, void* out, int64_t ldc) {
   acc += e.bias_s32 != nullptr ? e.bias_s32[n] : 0;
   LOWP_CHECK(acc == static_cast<int32_t>(acc));
+  const bool quantized = e.out == DType::kU8 || e.out == DType::kI8;
+  const bool in_clamp =
+      e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
+  const bool residual_q8 = e.residual == nullptr || e.residual_dtype == DType::kU8 || e.residual_dtype == DType::kI8;
+  if (quantized && in_clamp && residual_q8)
+    return store_steps(e, out, m * ldc + n, requantized(e, static_cast<float>(static_cast<int32_t>(acc)), m, n));
   finish(e, static_cast<float>(static_cast<int32_t>(acc)) * e.scale[n], m, n, out, ldc);
 }
 

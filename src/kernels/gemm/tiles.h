@@ -30,7 +30,8 @@ struct TileArgs {
   // address will do.
   const void* prefetch = nullptr;
   int64_t prefetch_step = 0;
-  void* acc;  // [rows][panels * 16] f32 or s32
+  void* acc;                      // [rows][panels * 16] f32 or s32
+  const int32_t* bias = nullptr;  // INT8: what sums start from, [panels * 16], or null
 };
 using TileFn = void (*)(const TileArgs&);
 
@@ -63,6 +64,7 @@ struct EpilogueArgs {
   void* out;             // first element
   int64_t ldc;           // elements
   const void* residual;  // first element, or null
+  bool bias_added;       // the sums hold bias_s32 already
 };
 using EpilogueFn = void (*)(const EpilogueArgs&);
 
