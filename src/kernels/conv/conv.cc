@@ -113,6 +113,7 @@ GemmJob job_of(const ConvArgs& a, const Geometry& g) {
   job.slack = g.padded_copy;
   job.ldc = a.out_ld;
   job.epilogue = &a.epilogue;
+  job.choice = a.choice;
   return job;
 }
 
@@ -146,6 +147,10 @@ void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, char* ima
 }
 
 }  // namespace
+
+std::vector<KernelChoice> conv_candidates(const ConvArgs& args, int threads) {
+  return job_candidates(job_of(args, geometry_of(args)), threads);
+}
 
 size_t conv_scratch(const ConvArgs& args, int threads) {
   const Geometry g = geometry_of(args);

@@ -4,8 +4,9 @@
 // where positions outside the image read zero (float) or in_zero (INT8). Cg = in_c / groups, Ng = out_c / groups.
 //
 // It is GEMM with M = batch*out_h*out_w, N = Ng, K = (kh, kw, c): numbers, kinds and epilogue are those of gemm.h, and
-// padding takes part in the sum like any other value. No im2col: tiles read the image through pointers built for each
-// tile; layers with few channels gather one tile's patches into scratch. A 1x1, stride 1, unpadded convolution is plain
+// padding takes part in the sum like any other value. No im2col of the image: tiles read it through pointers built for
+// each chunk of rows; layers with few channels, and others where that was measured to be faster (KernelChoice::gather),
+// gather the chunk's patches into scratch. A 1x1, stride 1, unpadded convolution is plain
 // GEMM. 1-D convolution: h = 1.
 #pragma once
 
@@ -35,9 +36,13 @@ struct ConvArgs {
   int64_t in_ld = 0;              // elements between pixels, >= in_c
   const void* weights = nullptr;  // pack_conv
   void* out = nullptr;
-  int64_t out_ld = 0;  // elements between output pixels, >= out_c
-  Epilogue epilogue;   // [out_c] bias and scale; residual rows are output pixels
+  int64_t out_ld = 0;   // elements between output pixels, >= out_c
+  Epilogue epilogue;    // [out_c] bias and scale; residual rows are output pixels
+  KernelChoice choice;  // one of conv_candidates()
 };
+
+// As gemm_candidates.
+std::vector<KernelChoice> conv_candidates(const ConvArgs& args, int threads);
 
 size_t conv_scratch(const ConvArgs& args, int threads);
 void conv(const ConvArgs& args, void* scratch, int threads);

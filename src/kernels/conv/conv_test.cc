@@ -51,7 +51,7 @@ constexpr Kind kKinds[] = {
     {DType::kU8, WeightKind::kS8, Int8Class::kA7Quad},
 };
 
-void check(const Shape& s, const Kind& kind, const Epilogue* fixed, uint64_t seed) {
+void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
   SCOPED_TRACE(std::string(s.name) + ", " + std::string(dtype_name(kind.in)) + ", seed " + std::to_string(seed));
   Random random(seed);
   ConvArgs a;
@@ -96,7 +96,7 @@ void check(const Shape& s, const Kind& kind, const Epilogue* fixed, uint64_t see
   const DType out = is_int && seed % 2 == 0 ? DType::kU8 : DType::kF32;
   RandomEpilogue epilogue(random, is_int, pixels, s.out_c, Activation::kRelu, out, seed % 3 == 0,
                           is_int ? DType::kU8 : DType::kF32, 1e-4f);
-  a.epilogue = fixed != nullptr ? *fixed : epilogue.e;
+  a.epilogue = epilogue.e;
   const size_t count = static_cast<size_t>((pixels - 1) * a.out_ld + s.out_c);
   const size_t bytes = count * static_cast<size_t>(dtype_bits(a.epilogue.out)) / 8;
   std::vector<uint8_t> want[2] = {std::vector<uint8_t>(bytes, 0xcd), std::vector<uint8_t>(bytes, 0xcd)};
@@ -107,12 +107,19 @@ void check(const Shape& s, const Kind& kind, const Epilogue* fixed, uint64_t see
   on_every_target([&](Target target) {
     const bool dot = gemm_table(target)->bf16_dot != nullptr;
     for (int threads : {1, 2, 3}) {
-      GuardedBuffer got(bytes);
-      got.fill(0xcd);
-      a.out = got.data();
-      GuardedBuffer scratch(conv_scratch(a, threads), 64);
-      conv(a, scratch.data(), threads);
-      ASSERT_TRUE(same_bits(a.epilogue.out, want[dot].data(), got.data(), count)) << threads << " threads";
+      a.choice = {};
+      std::vector<KernelChoice> choices = {a.choice};
+      if (every_choice) choices = conv_candidates(a, threads);
+      for (const KernelChoice& choice : choices) {
+        GuardedBuffer got(bytes);
+        got.fill(0xcd);
+        a.out = got.data();
+        a.choice = choice;
+        GuardedBuffer scratch(conv_scratch(a, threads), 64);
+        conv(a, scratch.data(), threads);
+        ASSERT_TRUE(same_bits(a.epilogue.out, want[dot].data(), got.data(), count))
+            << threads << " threads, " << choice_text(choice);
+      }
     }
   });
 }
@@ -121,7 +128,19 @@ TEST(Conv, Shapes) {
   uint64_t seed = 0;
   for (const Shape& shape : kShapes) {
     for (const Kind& kind : kKinds) {
-      check(shape, kind, nullptr, ++seed);
+      check(shape, kind, false, ++seed);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(Conv, EveryChoiceGivesTheSameBits) {
+  uint64_t seed = 1000;
+  for (const Shape& shape : kShapes) {
+    Shape wide = shape;  // more panels than one tile has
+    wide.out_c = 108;
+    for (const Kind& kind : kKinds) {
+      check(wide, kind, true, ++seed);
       if (HasFatalFailure()) return;
     }
   }

@@ -36,6 +36,8 @@ struct Plan {
   int64_t columns;         // padded channels
   int64_t line_pixels;     // input pixels under one output line, padding included
   int64_t ring;            // input lines whose pointers are kept
+  int pixels;              // of a tile
+  int64_t channels;        // handled for a whole line before the next ones
   size_t words, zero_row;  // bytes shared by all threads
   size_t acc, tables, ring_lines,
       lines;  // bytes of each thread: sums, pointers to pixels, which lines they are of, to lines
@@ -55,6 +57,9 @@ Plan plan_of(const DepthwiseArgs& a) {
     const int64_t groups = (a.kernel_h + p.table->rows_per_word - 1) / p.table->rows_per_word;
     p.words = align64(static_cast<size_t>(groups * a.kernel_w * p.columns) * sizeof(int32_t));
   }
+  p.pixels = a.choice.width != 0 ? a.choice.width : p.table->pixels;
+  LOWP_CHECK(p.pixels == 1 || p.pixels == 2 || p.pixels == p.table->pixels);
+  p.channels = a.choice.loop == KernelChoice::Loop::kColumnsOutside ? kDepthwiseChunk : std::max<int64_t>(a.c, 1);
   p.zero_row = align64(static_cast<size_t>(a.c * p.element));
   p.acc = sizeof(float) * kMaxDepthwisePixels * static_cast<size_t>(kDepthwiseChunk);
   p.tables = align64(static_cast<size_t>(p.ring * p.line_pixels) * sizeof(void*));
@@ -144,31 +149,56 @@ void run_lines(const DepthwiseArgs& a, const Plan& p, const void* weights, const
   out.acc_ld = kDepthwiseChunk;
   out.ldc = a.out_ld;
   for (int64_t line = first; line < last; ++line) {
-    const void*** lines = pointers.of(line);
-    t.lines = lines;
-    for (int64_t ow = 0; ow < a.out_w; ow += t.pixels) {
-      const int64_t left = a.out_w - ow, row = line * a.out_w + ow;
-      t.pixels = left >= p.table->pixels ? p.table->pixels : left >= 2 ? 2 : 1;
-      for (int64_t c0 = 0; c0 < a.c; c0 += kDepthwiseChunk) {
-        t.c0 = c0;
-        t.channels = std::min(kDepthwiseChunk, a.c - c0);
-        tile_fn(t);
-        out.rows = t.pixels;
-        out.cols = static_cast<int>(t.channels);
-        out.n0 = c0;
-        out.out = static_cast<char*>(a.out) + (row * a.out_ld + c0) * out_bytes;
-        if (a.epilogue.residual != nullptr) {
-          out.residual =
-              static_cast<const char*>(a.epilogue.residual) + (row * a.epilogue.residual_ld + c0) * residual_bytes;
+    for (int64_t begin = 0; begin < a.c; begin += p.channels) {
+      const int64_t end = std::min(a.c, begin + p.channels);
+      const void*** lines = pointers.of(line);
+      t.lines = lines;
+      for (int64_t ow = 0; ow < a.out_w; ow += t.pixels) {
+        const int64_t left = a.out_w - ow, row = line * a.out_w + ow;
+        t.pixels = left >= p.pixels ? p.pixels : left >= 2 ? 2 : 1;
+        for (int64_t c0 = begin; c0 < end; c0 += kDepthwiseChunk) {
+          t.c0 = c0;
+          t.channels = std::min(kDepthwiseChunk, end - c0);
+          tile_fn(t);
+          out.rows = t.pixels;
+          out.cols = static_cast<int>(t.channels);
+          out.n0 = c0;
+          out.out = static_cast<char*>(a.out) + (row * a.out_ld + c0) * out_bytes;
+          if (a.epilogue.residual != nullptr) {
+            out.residual =
+                static_cast<const char*>(a.epilogue.residual) + (row * a.epilogue.residual_ld + c0) * residual_bytes;
+          }
+          epilogue(out);
         }
-        epilogue(out);
+        for (int64_t kh = 0; kh < a.kernel_h; ++kh) lines[kh] += t.pixels * a.stride_w;
       }
-      for (int64_t kh = 0; kh < a.kernel_h; ++kh) lines[kh] += t.pixels * a.stride_w;
     }
   }
 }
 
 }  // namespace
+
+std::vector<KernelChoice> depthwise_candidates(const DepthwiseArgs& args, int threads) {
+  std::vector<KernelChoice> list(1);
+  const int64_t lines = args.batch * args.out_h;
+  if (lines * args.out_w * args.c == 0) return list;
+  for (int width : {0, 2}) {
+    if (width >= active_table().pixels || (width != 0 && args.out_w <= width)) continue;
+    for (KernelChoice::Loop loop : {KernelChoice::Loop::kFormula, KernelChoice::Loop::kColumnsOutside}) {
+      if (loop != KernelChoice::Loop::kFormula && args.c <= kDepthwiseChunk) continue;
+      KernelChoice c;
+      c.width = static_cast<uint8_t>(width);
+      c.loop = loop;
+      if (c != KernelChoice{}) list.push_back(c);
+    }
+  }
+  if (threads > 1 && lines > 1) {  // waking other threads can take longer than a small layer
+    KernelChoice c;
+    c.split_m = c.split_n = 1;
+    list.push_back(c);
+  }
+  return list;
+}
 
 size_t depthwise_scratch(const DepthwiseArgs& args, int threads) {
   const Plan p = plan_of(args);
@@ -188,7 +218,7 @@ void depthwise(const DepthwiseArgs& a, void* scratch, int threads) {
   char* zero = base + p.words;
   std::memset(zero, p.is_int ? static_cast<uint8_t>(a.in_zero) : 0, p.zero_row);
   char* thread_scratch = zero + p.zero_row;
-  const int64_t lines = a.batch * a.out_h, parts = std::clamp<int64_t>(lines, 1, threads);
+  const int64_t lines = a.batch * a.out_h, parts = std::clamp<int64_t>(lines, 1, a.choice.split_m != 0 ? 1 : threads);
   parallel_for(threads, parts, [&](int64_t i) {
     run_lines(a, p, weights, zero, thread_scratch + p.thread * static_cast<size_t>(i), lines * i / parts,
               lines * (i + 1) / parts);

@@ -10,7 +10,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
+#include "kernels/gemm/choice.h"
 #include "kernels/gemm/epilogue.h"
 
 namespace lowp::kernels {
@@ -33,7 +35,11 @@ struct DepthwiseArgs {
   void* out = nullptr;
   int64_t out_ld = 0;
   Epilogue epilogue;
+  KernelChoice choice;  // one of depthwise_candidates()
 };
+
+// As gemm_candidates.
+std::vector<KernelChoice> depthwise_candidates(const DepthwiseArgs& args, int threads);
 
 size_t depthwise_scratch(const DepthwiseArgs& args, int threads);
 void depthwise(const DepthwiseArgs& args, void* scratch, int threads);

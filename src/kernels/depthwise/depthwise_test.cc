@@ -67,12 +67,16 @@ void check(const Shape& s, DType dtype, DType out, Activation activation, uint64
   reference::depthwise(a);
   on_every_target([&](Target) {
     for (int threads : {1, 2}) {
-      GuardedBuffer got(bytes);
-      got.fill(0xcd);
-      a.out = got.data();
-      GuardedBuffer scratch(depthwise_scratch(a, threads), 64);
-      depthwise(a, scratch.data(), threads);
-      ASSERT_TRUE(same_bits(out, want.data(), got.data(), count)) << threads << " threads";
+      a.choice = {};
+      for (const KernelChoice& choice : depthwise_candidates(a, threads)) {
+        GuardedBuffer got(bytes);
+        got.fill(0xcd);
+        a.out = got.data();
+        a.choice = choice;
+        GuardedBuffer scratch(depthwise_scratch(a, threads), 64);
+        depthwise(a, scratch.data(), threads);
+        ASSERT_TRUE(same_bits(out, want.data(), got.data(), count)) << threads << " threads, " << choice_text(choice);
+      }
     }
   });
 }

@@ -14,8 +14,12 @@ constexpr int64_t kChunkBytes = 256 << 10;
 constexpr int64_t kMaxChunkRows = 448;
 // Bytes of panels that stay in L1 (32 or 48 KB) together with one tile's rows and sums.
 constexpr int64_t kPanelsInL1 = 20 << 10;
+// Panels that rows can meet one group after the other.
+constexpr int64_t kMaxRowPanels = kPanelsInL1 / (kPanel * 4);
 
 size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
+
+using Loop = KernelChoice::Loop;
 
 struct Plan {
   const GemmTable* table;
@@ -25,8 +29,11 @@ struct Plan {
   int64_t k = 0;
   int64_t group = 1;        // gathered rows are padded to a multiple of it, in elements
   size_t gathered_row = 0;  // bytes
+  int64_t gather_unit = 1;  // > 1: gather copies bytes, so many an element
   int64_t b_stride = 0;     // bytes of a stored panel
   int64_t chunk = 0;        // rows
+  int width = 0;            // panels of a tile; 0: by formula
+  Loop loop = Loop::kFormula;
   int64_t split_m = 1, split_n = 1;
   // One thread's scratch: accumulators, pointers, gathered rows, expanded panels.
   size_t pointers_at = 0, gathered_at = 0, gathered_pointers_at = 0, expanded_at = 0, bytes = 0;
@@ -129,7 +136,21 @@ int next_panels(const TileSet& tiles, int64_t m, int64_t left) {
   return first[left];
 }
 
+// Whether rows should meet all `panels` panels, by formula: where these fit in L1 beside a tile's rows, output rows are
+// finished whole; else each group of panels passes over the chunk.
+bool rows_first(const Plan& p, int64_t panels) { return panels * p.b_stride <= kPanelsInL1; }
+
+bool rows_can_be_first(const Plan& p, int64_t panels) {
+  return p.k > 0 && p.expand == nullptr && panels <= kMaxRowPanels;
+}
+
 void split_threads(const GemmJob& job, int threads, Plan& p) {
+  if (job.choice.split_m != 0) {
+    p.split_m = job.choice.split_m;
+    p.split_n = job.choice.split_n;
+    LOWP_CHECK(p.split_m > 0 && p.split_n > 0 && p.split_m * p.split_n <= threads);
+    return;
+  }
   const int64_t panels = ceil_div(job.n, kPanel);
   const int64_t m_units = ceil_div(job.m, p.tiles->max_rows[1]);
   int64_t best_work = INT64_MAX, best_traffic = INT64_MAX;
@@ -155,6 +176,14 @@ Plan make_plan(const GemmJob& job, int threads) {
   Plan p;
   p.table = gemm_table(active_target());
   choose_kernel(job, p);
+  if (job.choice.gather && p.gather == nullptr) {
+    // Rows that the kernel could read in place are copied byte by byte, whatever their elements.
+    p.gather = gather_of(*p.table, Gather::kCopy1);
+    p.gather_unit = static_cast<int64_t>(form_bytes(p.tiles->form));
+  }
+  p.width = job.choice.width;
+  LOWP_CHECK(p.width >= 0 && p.width <= kMaxTilePanels && (p.width == 0 || p.tiles->max_rows[p.width] != 0));
+  p.loop = job.choice.loop;
   p.k = job.taps * job.c;
   p.b_stride = round_up(p.k, pack_group(job.b_kind)) * kPanel * static_cast<int64_t>(weight_bytes(job.b_kind));
   p.gathered_row = align64(static_cast<size_t>(round_up(p.k, p.group)) * form_bytes(p.tiles->form));
@@ -166,6 +195,8 @@ Plan make_plan(const GemmJob& job, int threads) {
   const int64_t tile_rows = p.tiles->max_rows[1];
   int64_t limit = std::clamp<int64_t>(kChunkBytes / std::max<int64_t>(row_bytes, 1), 2 * tile_rows, kMaxChunkRows);
   p.chunk = rows <= limit ? rows : round_up(ceil_div(rows, ceil_div(rows, limit)), tile_rows);
+  LOWP_CHECK(job.choice.chunk >= 0);
+  if (job.choice.chunk != 0) p.chunk = std::min<int64_t>(rows, job.choice.chunk);
 
   size_t at = align64(kMaxAccBytes);
   p.pointers_at = at;
@@ -198,10 +229,8 @@ class Block {
     for (int64_t start = m0; start < m1; start += p_.chunk) {
       const int64_t rows = std::min(p_.chunk, m1 - start);
       read_rows(start, rows);
-      // Where all panels fit in L1 beside a tile's rows, finish whole output rows; else let each group of panels pass
-      // over the chunk.
-      const bool by_rows = p_.k > 0 && (p1 - p0) * p_.b_stride <= kPanelsInL1 && p_.expand == nullptr;
-      if (by_rows)
+      const bool rows_outermost = p_.loop == Loop::kFormula ? rows_first(p_, p1 - p0) : p_.loop == Loop::kRowsOutside;
+      if (rows_outermost && rows_can_be_first(p_, p1 - p0))
         rows_outside(start, rows, p0, p1);
       else
         panels_outside(start, rows, p0, p1, start + rows < m1);
@@ -226,12 +255,17 @@ class Block {
     const void** gathered = reinterpret_cast<const void**>(scratch_ + p_.gathered_pointers_at);
     for (int64_t i = 0; i < rows; ++i) {
       char* row = scratch_ + p_.gathered_at + static_cast<size_t>(i) * p_.gathered_row;
-      p_.gather(pointers + i, rows, job_.taps, job_.c, p_.group, row);
+      p_.gather(pointers + i, rows, job_.taps, job_.c * p_.gather_unit, p_.group * p_.gather_unit, row);
       gathered[i] = row;
     }
     tile_.rows = gathered;
     tile_.taps = 1;
     tile_.c = round_up(p_.k, p_.group);
+  }
+
+  // Panels of the next group where `left` remain.
+  int group_of(int64_t rows, int64_t left) const {
+    return p_.width != 0 && p_.width <= left ? p_.width : next_panels(*p_.tiles, rows, left);
   }
 
   // The tiles of one group together fetch the next group's panels from memory or L3 to L2 while they compute: without
@@ -240,7 +274,7 @@ class Block {
   void panels_outside(int64_t start, int64_t rows, int64_t p0, int64_t p1, bool more) {
     const bool backwards = job_.backwards;
     for (int64_t left = p1 - p0; left > 0;) {
-      const int np = next_panels(*p_.tiles, rows, left);
+      const int np = group_of(rows, left);
       const int64_t panel = backwards ? p0 + left - np : p1 - left;
       left -= np;
       const char* b = panels_at(panel, np);
@@ -262,10 +296,10 @@ class Block {
 
   void rows_outside(int64_t start, int64_t rows, int64_t p0, int64_t p1) {
     // Groups of panels, and the rows that all of them can take.
-    uint8_t groups[kPanelsInL1 / (kPanel * 4)];
+    uint8_t groups[kMaxRowPanels];
     int count = 0, limit = kMaxTileRows;
     for (int64_t panel = p0; panel < p1; panel += groups[count++]) {
-      groups[count] = static_cast<uint8_t>(next_panels(*p_.tiles, rows, p1 - panel));
+      groups[count] = static_cast<uint8_t>(group_of(rows, p1 - panel));
       limit = std::min<int>(limit, p_.tiles->max_rows[groups[count]]);
     }
     const int64_t tiles = ceil_div(rows, limit);
@@ -361,6 +395,56 @@ class Block {
 };
 
 }  // namespace
+
+std::vector<KernelChoice> job_candidates(const GemmJob& job, int threads) {
+  std::vector<KernelChoice> list(1);
+  if (job.m == 0 || job.n == 0 || job.taps * job.c == 0) return list;
+  GemmJob by_formula = job;
+  by_formula.choice = {};
+  const Plan p = make_plan(by_formula, threads);
+  const int64_t all_panels = ceil_div(job.n, kPanel), panels = ceil_div(all_panels, p.split_n);
+  const int64_t all_rows = ceil_div(job.m, p.split_m), tile_rows = p.tiles->max_rows[1];
+  const int formula_width = next_panels(*p.tiles, p.chunk, panels);
+  const Loop formula_loop = rows_first(p, panels) ? Loop::kRowsOutside : Loop::kColumnsOutside;
+  const Loop other_loop = formula_loop == Loop::kRowsOutside ? Loop::kColumnsOutside : Loop::kRowsOutside;
+  for (int width = 0; width <= kMaxTilePanels && width <= panels; ++width) {
+    if (width == formula_width || (width != 0 && p.tiles->max_rows[width] == 0)) continue;
+    // One group of panels needs one pass over the rows: there is no order, and a copy is read once.
+    const bool one_pass = (width == 0 ? formula_width : width) >= panels;
+    for (Loop loop : {Loop::kFormula, other_loop}) {
+      if (loop != Loop::kFormula && (one_pass || !rows_can_be_first(p, all_panels))) continue;
+      for (bool gather : {false, true}) {
+        if (gather && (p.gather != nullptr || (one_pass && job.taps == 1))) continue;
+        KernelChoice c;
+        c.width = static_cast<uint8_t>(width);
+        c.loop = loop;
+        c.gather = gather;
+        if (c != KernelChoice{}) list.push_back(c);
+      }
+    }
+  }
+  for (int64_t chunk : {round_up(p.chunk / 2, tile_rows), round_up(p.chunk * 2, tile_rows)}) {
+    if (chunk == 0 || chunk == p.chunk || std::min(chunk, all_rows) == p.chunk) continue;
+    KernelChoice c;
+    c.chunk = static_cast<int32_t>(chunk);
+    list.push_back(c);
+  }
+  for (int64_t tm = 1; tm <= threads; ++tm) {
+    const int64_t tn = threads / tm;
+    if (tm * tn != threads || (tm == p.split_m && tn == p.split_n)) continue;
+    if (tn > all_panels || (tm - 1) * tile_rows >= job.m) continue;
+    KernelChoice c;
+    c.split_m = static_cast<int32_t>(tm);
+    c.split_n = static_cast<int32_t>(tn);
+    list.push_back(c);
+  }
+  if (p.split_m * p.split_n > 1) {  // waking other threads can take longer than a small layer
+    KernelChoice c;
+    c.split_m = c.split_n = 1;
+    list.push_back(c);
+  }
+  return list;
+}
 
 size_t job_scratch(const GemmJob& job, int threads) {
   Plan p = make_plan(job, threads);

@@ -25,8 +25,12 @@ struct GemmJob {
   const Epilogue* epilogue = nullptr;
   bool backwards = false;  // panels from the last to the first
   int64_t n0 = 0;          // channel of column 0 in bias, scale and residual
+  KernelChoice choice;
 };
 
+// The ways to run the job that are worth timing; the default first. The job's own choice and pointers are not looked
+// at.
+std::vector<KernelChoice> job_candidates(const GemmJob& job, int threads);
 size_t job_scratch(const GemmJob& job, int threads);
 void run_job(const GemmJob& job, void* scratch, int threads);
 

@@ -95,6 +95,7 @@ GemmJob job_of(const GemmArgs& g) {
       .epilogue = &g.epilogue,
       .backwards = g.backwards,
       .n0 = 0,
+      .choice = g.choice,
   };
 }
 
@@ -117,6 +118,10 @@ bool gemm_supported(DType a, WeightKind b) {
 
 bool expands_weights(WeightKind kind) {
   return kind == WeightKind::kF16 || (kind == WeightKind::kBF16 && gemm_table(active_target())->bf16_dot == nullptr);
+}
+
+std::vector<KernelChoice> gemm_candidates(const GemmArgs& args, int threads) {
+  return job_candidates(job_of(args), threads);
 }
 
 size_t gemm_scratch(const GemmArgs& args, int threads) { return job_scratch(job_of(args), threads); }
@@ -150,6 +155,7 @@ GemmArgs item_args(const MatmulArgs& g) {
       .c = g.c,
       .ldc = g.ldc,
       .epilogue = g.epilogue,
+      .choice = {},
   };
 }
 

@@ -13,8 +13,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "base/dtype.h"
+#include "kernels/gemm/choice.h"
 #include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/pack.h"
 
@@ -35,9 +37,14 @@ struct GemmArgs {
   // Panels of B from the last to the first. Changes no bit; a caller that multiplies with the same B again and again
   // finds more of it in cache when every other call goes backwards.
   bool backwards = false;
+  KernelChoice choice;  // one of gemm_candidates()
 };
 
-// Bytes of scratch that gemm() wants; depends on shapes and types only, not on pointers. 64-byte aligned scratch.
+// What may be chosen for these shapes, types and threads on the active target; the default comes first. Pointers and
+// the epilogue are not looked at.
+std::vector<KernelChoice> gemm_candidates(const GemmArgs& args, int threads);
+// Bytes of scratch that gemm() wants; depends on shapes, types and the choice, not on pointers. 64-byte aligned
+// scratch.
 size_t gemm_scratch(const GemmArgs& args, int threads);
 void gemm(const GemmArgs& args, void* scratch, int threads);
 // Whether the a_dtype and b_kind go together.

@@ -68,6 +68,7 @@ struct Extras {
   DType out = DType::kF32;
   bool residual = false;
   DType residual_dtype = DType::kF32;
+  bool every_choice = false;  // run all candidates, not only the formula's
 };
 
 void check(const Case& c, int64_t m, int64_t n, int64_t k, uint64_t seed, const Extras& extras) {
@@ -110,12 +111,21 @@ void check(const Case& c, int64_t m, int64_t n, int64_t k, uint64_t seed, const 
       references[dot].assign(want.as<uint8_t>(), want.as<uint8_t>() + c_bytes);
       done[dot] = true;
     }
-    for (int threads : {1, 2}) {
-      got.fill(0xcd);
-      args.c = got.data();
-      GuardedBuffer scratch(gemm_scratch(args, threads), 64);
-      gemm(args, scratch.data(), threads);
-      ASSERT_TRUE(same_bits(extras.out, references[dot].data(), got.data(), c_count)) << threads << " threads";
+    for (int threads : {1, 2, 4}) {
+      if (threads > 2 && !extras.every_choice) continue;
+      args.choice = {};
+      std::vector<KernelChoice> choices = {args.choice};
+      if (extras.every_choice) choices = gemm_candidates(args, threads);
+      ASSERT_EQ(choices[0], KernelChoice{});
+      for (const KernelChoice& choice : choices) {
+        got.fill(0xcd);
+        args.c = got.data();
+        args.choice = choice;
+        GuardedBuffer scratch(gemm_scratch(args, threads), 64);
+        gemm(args, scratch.data(), threads);
+        ASSERT_TRUE(same_bits(extras.out, references[dot].data(), got.data(), c_count))
+            << threads << " threads, " << choice_text(choice);
+      }
     }
   });
 }
@@ -148,6 +158,45 @@ TEST(Gemm, Blocking) {
     check(c, 40, 70, 300, 3, {});
     if (HasFatalFailure()) return;
   }
+}
+
+// What a choice may change: the tile, the order of loops, copies of rows, chunks, the split between threads.
+TEST(Gemm, EveryChoiceGivesTheSameBits) {
+  const Extras every{Activation::kRelu, DType::kF32, true, DType::kF32, true};
+  for (const Case& c : kCases) {
+    for (auto [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{1, 200, 40},
+                           {3, 33, 513},
+                           {61, 150, 64},
+                           {500, 24, 9},
+                           {100, 97, 300}}) {
+      check(c, m, n, k, static_cast<uint64_t>(m + n + k), every);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(Gemm, CandidatesDiffer) {
+  GemmArgs args;
+  args.m = 196, args.n = 256, args.k = 64, args.lda = 64, args.ldc = 256;
+  on_every_target([&](Target) {
+    for (int threads : {1, 2, 6}) {
+      const std::vector<KernelChoice> list = gemm_candidates(args, threads);
+      ASSERT_GT(list.size(), 3U);
+      for (size_t i = 0; i < list.size(); ++i) {
+        for (size_t j = 0; j < i; ++j) {
+          EXPECT_NE(list[i], list[j]);
+          EXPECT_NE(choice_text(list[i]), choice_text(list[j]));
+        }
+        EXPECT_LE(list[i].split_m * list[i].split_n, threads);
+      }
+    }
+    // Nothing to choose where there is nothing to compute.
+    for (int64_t GemmArgs::*extent : {&GemmArgs::m, &GemmArgs::n, &GemmArgs::k}) {
+      GemmArgs empty = args;
+      empty.*extent = 0;
+      EXPECT_EQ(gemm_candidates(empty, 2), std::vector<KernelChoice>(1));
+    }
+  });
 }
 
 TEST(Gemm, Epilogues) {

@@ -1,0 +1,31 @@
+// How one layer is computed, where its kernel can do it in several ways. Every way gives the same bits
+// (docs/numerics.md: blocking and threads never change them); which is fastest depends on the CPU and the shape, and is
+// measured when a model is compiled (runtime/tune.h). A default choice leaves everything to the kernel's formulas.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace lowp::kernels {
+
+struct KernelChoice {
+  enum class Loop : uint8_t {
+    kFormula,
+    kColumnsOutside,  // a group of panels passes over all rows of a chunk (depthwise: a group of channels over a line)
+    kRowsOutside,     // rows of a tile meet all panels before the next rows (depthwise: pixels meet all channels)
+  };
+  uint8_t width = 0;  // panels of a tile; depthwise: pixels of a tile. 0: by formula
+  Loop loop = Loop::kFormula;
+  bool gather = false;               // rows are copied end to end before tiles read them, also where they could stay
+  int32_t chunk = 0;                 // rows of A between two passes over B; 0: by formula
+  int32_t split_m = 0, split_n = 0;  // threads along rows and along columns; 0: by formula
+  bool operator==(const KernelChoice&) const = default;
+};
+
+// "formula", "tile=4 loop=rows gather chunk=112 threads=2x1": each choice has one text and each text one choice.
+std::string choice_text(const KernelChoice& choice);
+
+// Part of what measurements are filed under: raised when kernels change so much that old measurements mean nothing.
+inline constexpr int kKernelVersion = 1;
+
+}  // namespace lowp::kernels
