@@ -19,6 +19,7 @@ ir::Graph states() {
   graph.states()[0].update = builder.op("Add", {state, w});
   graph.outputs().push_back({"y", builder.op("Softmax", {sum}, {{"axis", int64_t{1}}})});
   graph.metadata["key"] = "value";
+  graph.nodes().back()->tuning = {{"CPU", "avx2", 2, "gemm 1x2x3", "tile=4", "formula", 1.5, 2.25}};
   return graph;
 }
 

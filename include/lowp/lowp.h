@@ -100,6 +100,7 @@ typedef struct lowp_compile_options {
   int32_t no_measure;
   lowp_sample_fn samples; /* LOWP_INT8 */
   void* samples_user;
+  int32_t no_tune; /* not 0: do not time the ways in which kernels can compute each layer */
 } lowp_compile_options;
 
 typedef struct lowp_session_options {

@@ -66,8 +66,9 @@ class Engine:
         """How compilation went.
 
         ``layers``: for each layer ``node``, ``op``, ``requested`` and ``executed`` precision, ``reason`` where they
-        differ, and where measured ``snr_db``, ``fp32_us``, ``int8_us``; ``output_snr_db``, ``cpu``, ``target``,
-        ``calibration_samples``.
+        differ, and where measured ``snr_db``, ``fp32_us``, ``int8_us``, and how its kernel computes it: ``kernel``,
+        ``kernel_us`` and the next best way, ``runner_up``, ``runner_up_us``; ``output_snr_db``, ``cpu``, ``target``,
+        ``calibration_samples``; ``tuning``: how kernels were timed.
         """
         return {"layers": [], **json.loads(self._core.metadata.get("report", "{}"))}
 
@@ -136,6 +137,9 @@ def compile(  # noqa: A001 - the name of the interface
     target: str = "",
     keep_fp32: Sequence[str] = (),
     measure: bool = True,
+    tune: bool = True,
+    cache: bool = True,
+    shapes: Mapping[str, Sequence[int]] | None = None,
     progress: bool | ProgressCallback = True,
 ) -> Engine:
     """Compiles a model to a precision. Ctrl-C interrupts it.
@@ -152,6 +156,11 @@ def compile(  # noqa: A001 - the name of the interface
         target: what INT8 is optimised for: "" (this CPU), "vnni" or "avx2".
         keep_fp32: names of layers that stay as they are.
         measure: time every INT8 layer and keep it only where it is faster.
+        tune: time the ways in which kernels can compute each layer with so many threads on this CPU, and record the
+            fastest in the engine. Takes seconds; results have the same bits with and without. Not without `measure`.
+        cache: keep these times in the user's cache folder (``LOWP_CACHE``, else ``~/.cache/lowp``) and use those there.
+        shapes: shapes of inputs to measure with. Without: the first calibration sample's, else 1 for a free first
+            dimension and 128 for others.
         progress: a bar on a terminal, or a callback of stage, done and total, which stops the work by returning False.
 
     Raises:
@@ -171,6 +180,9 @@ def compile(  # noqa: A001 - the name of the interface
             threads,
             strict,
             measure,
+            tune,
+            cache,
+            {name: list(shape) for name, shape in (shapes or {}).items()},
             [keep_fp32] if isinstance(keep_fp32, str) else list(keep_fp32),
             None if samples is None else samples.factory(),
             -1 if samples is None else samples.size,

@@ -1,3 +1,4 @@
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
@@ -73,7 +74,8 @@ T known(std::optional<T> value, std::string_view what, std::string_view name, st
 }
 
 nb::tuple compile(const Model& model, const std::string& precision, const std::string& observer,
-                  const std::string& target, int threads, bool strict, bool measure, std::vector<std::string> keep_fp32,
+                  const std::string& target, int threads, bool strict, bool measure, bool tune, bool cache,
+                  std::map<std::string, std::vector<int64_t>> shapes, std::vector<std::string> keep_fp32,
                   nb::handle samples, int64_t sample_count, nb::handle progress) {
   runtime::CompileOptions options;
   options.precision =
@@ -83,6 +85,9 @@ nb::tuple compile(const Model& model, const std::string& precision, const std::s
   options.threads = threads;
   options.strict = strict;
   options.measure = measure;
+  options.tune = tune;
+  options.cache = cache;
+  options.shapes = std::move(shapes);
   options.keep_fp32 = std::move(keep_fp32);
 
   Raised raised;
@@ -114,8 +119,9 @@ nb::tuple compile(const Model& model, const std::string& precision, const std::s
 
 void bind_compile(nb::module_& module) {
   module.def("compile", &compile, nb::arg("model"), nb::arg("precision"), nb::arg("observer"), nb::arg("target"),
-             nb::arg("threads"), nb::arg("strict"), nb::arg("measure"), nb::arg("keep_fp32"), nb::arg("samples").none(),
-             nb::arg("sample_count"), nb::arg("progress").none(), "The engine and the report as JSON.");
+             nb::arg("threads"), nb::arg("strict"), nb::arg("measure"), nb::arg("tune"), nb::arg("cache"),
+             nb::arg("shapes"), nb::arg("keep_fp32"), nb::arg("samples").none(), nb::arg("sample_count"),
+             nb::arg("progress").none(), "The engine and the report as JSON.");
 }
 
 }  // namespace lowp::python

@@ -207,6 +207,7 @@ lowp_code lowp_compile(const lowp_model* model, const lowp_compile_options* opti
     c.threads = o.threads;
     c.strict = o.strict != 0;
     c.measure = o.no_measure == 0;
+    c.tune = o.no_tune == 0;
     CallbackSamples samples(model->graph, o.samples, o.samples_user);
     LOWP_ASSIGN(runtime::Compiled compiled,
                 runtime::compile(model->graph, c, o.samples == nullptr ? nullptr : &samples));

@@ -1,5 +1,6 @@
 #include "format/graph_reader.h"
 
+#include <cmath>
 #include <unordered_set>
 
 #include "ops/op_def.h"
@@ -140,6 +141,23 @@ Result<ir::AttrValue> GraphReader::attribute(const fb::Attr& table) {
   return fail(Code::kCorrupt, "an attribute has the unknown kind {}", static_cast<int>(table.kind()));
 }
 
+Result<ir::Tuning> GraphReader::tuning(const fb::Tuning& table) {
+  LOWP_TRY(spend(sizeof(flatbuffers::uoffset_t)));
+  ir::Tuning t;
+  LOWP_ASSIGN(t.cpu, text(table.cpu()));
+  LOWP_ASSIGN(t.target, text(table.target()));
+  t.threads = table.threads();
+  LOWP_ASSIGN(t.shape, text(table.shape()));
+  LOWP_ASSIGN(t.kernel, text(table.kernel()));
+  LOWP_ASSIGN(t.runner_up, text(table.runner_up()));
+  t.kernel_us = table.kernel_us();
+  t.runner_up_us = table.runner_up_us();
+  for (double us : {t.kernel_us, t.runner_up_us}) {
+    if (!std::isfinite(us) || us < 0) return fail(Code::kCorrupt, "a measured time is {} us", us);
+  }
+  return t;
+}
+
 Status GraphReader::read_entries(const flatbuffers::Vector<flatbuffers::Offset<fb::KeyValue>>* table,
                                  std::map<std::string, std::string>& entries) {
   for (size_t i = 0; i < length(table); ++i) {
@@ -270,6 +288,11 @@ Status GraphReader::read_node(Scope& scope, const fb::Node& table) {
   LOWP_ASSIGN(node->precision.requested, dtype(table.requested(), true));
   LOWP_ASSIGN(node->precision.executed, dtype(table.executed(), true));
   LOWP_ASSIGN(node->precision.reason, text(table.reason()));
+  for (size_t i = 0; i < length(table.tuning()); ++i) {
+    auto measured = tuning(*table.tuning()->Get(static_cast<flatbuffers::uoffset_t>(i)));
+    if (!measured) return std::move(measured.error()).with_node(name);
+    node->tuning.push_back(std::move(*measured));
+  }
   for (size_t i = 0; i < output_count; ++i) {
     int32_t index = table.outputs()->Get(static_cast<flatbuffers::uoffset_t>(i));
     if (index == -1) {

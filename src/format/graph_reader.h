@@ -41,6 +41,7 @@ class GraphReader {
   Result<ir::Tensor> tensor(const fb::Tensor* table);
   Result<ir::TensorType> type(const fb::Type* table);
   Result<ir::AttrValue> attribute(const fb::Attr& table);
+  Result<ir::Tuning> tuning(const fb::Tuning& table);
 
   Status read_values(Scope& scope);
   Status read_states(Scope& scope);

@@ -151,9 +151,20 @@ Result<Offset<fb::Node>> GraphWriter::node(const ir::Node& node, const Indices& 
   auto inputs = builder_.CreateVector(index_list(node.inputs, indices));
   auto outputs = builder_.CreateVector(index_list(node.outputs, indices));
   auto reason = builder_.CreateString(node.precision.reason);
+  std::vector<Offset<fb::Tuning>> measured;
+  for (const ir::Tuning& t : node.tuning) {
+    auto cpu = builder_.CreateString(t.cpu);
+    auto target = builder_.CreateString(t.target);
+    auto shape = builder_.CreateString(t.shape);
+    auto kernel = builder_.CreateString(t.kernel);
+    auto runner_up = builder_.CreateString(t.runner_up);
+    measured.push_back(
+        fb::CreateTuning(builder_, cpu, target, t.threads, shape, kernel, runner_up, t.kernel_us, t.runner_up_us));
+  }
+  auto tuning = measured.empty() ? Offset<flatbuffers::Vector<Offset<fb::Tuning>>>() : builder_.CreateVector(measured);
   return fb::CreateNode(builder_, op, domain, name, attrs, inputs, outputs,
                         static_cast<uint8_t>(node.precision.requested), static_cast<uint8_t>(node.precision.executed),
-                        reason);
+                        reason, tuning);
 }
 
 Result<Offset<fb::Graph>> GraphWriter::write(const ir::Graph& graph) {

@@ -31,6 +31,18 @@ struct Precision {
   bool operator==(const Precision&) const = default;
 };
 
+// What was measured for a node on one machine: how a kernel computed it fastest, and the next best way. Never changes a
+// bit of a result; where nothing fits the kernel decides by formula.
+struct Tuning {
+  std::string cpu;
+  std::string target;
+  int threads = 0;
+  std::string shape;              // the kernel's name for the layer's sizes, types and epilogue
+  std::string kernel, runner_up;  // texts of choices (kernels/gemm/choice.h); runner_up may be empty
+  double kernel_us = 0, runner_up_us = 0;
+  bool operator==(const Tuning&) const = default;
+};
+
 struct Value {
   int id = 0;
   std::string name;
@@ -53,6 +65,7 @@ class Node {
   std::vector<Value*> inputs;   // null where an optional input is absent
   std::vector<Value*> outputs;  // null where an optional output is absent
   Precision precision;
+  std::vector<Tuning> tuning;
 
   Value* input(size_t i) const { return i < inputs.size() ? inputs[i] : nullptr; }
   Value* output(size_t i = 0) const { return i < outputs.size() ? outputs[i] : nullptr; }

@@ -1,13 +1,28 @@
+#include "base/cpu.h"
 #include "ops/infer.h"
 #include "ops/op_def.h"
 
 namespace lowp {
 
 LowerContext::LowerContext(const ir::Node& node, std::span<const TensorType* const> in, std::span<const TensorType> out,
-                           std::span<const Tensor* const> known, int threads)
-    : node_(node), in_(in), out_(out), known_(known), threads_(threads) {
+                           std::span<const Tensor* const> known, int threads, KernelChooser* chooser)
+    : node_(node), in_(in), out_(out), known_(known), threads_(threads), chooser_(chooser) {
   for (const TensorType* t : in) in_extents_.push_back(t == nullptr ? Extents{} : t->extents());
   for (const TensorType& t : out) out_extents_.push_back(t.concrete() ? t.extents() : Extents{});
+}
+
+kernels::KernelChoice LowerContext::choose(const std::string& shape,
+                                           std::span<const kernels::KernelChoice> candidates) const {
+  if (chooser_ != nullptr) return chooser_->choose(node_, shape, candidates);
+  static const std::string cpu = cpu_name();
+  const std::string_view target = target_name(active_target());
+  for (const ir::Tuning& t : node_.tuning) {
+    if (t.threads != threads_ || t.target != target || t.shape != shape || t.cpu != cpu) continue;
+    for (const kernels::KernelChoice& c : candidates) {
+      if (kernels::choice_text(c) == t.kernel) return c;
+    }
+  }
+  return candidates.front();
 }
 
 ir::Value* GraphBuilder::op(std::string_view name, std::vector<ir::Value*> inputs, AttrMap attrs,

@@ -1,6 +1,5 @@
 // lowp.Linear: x[..., K] times packed weights [K, N], with a fused epilogue. What MatMul and Gemm with constant weights
 // become, in every precision.
-#include "base/cpu.h"
 #include "kernels/gemm/gemm.h"
 #include "ops/packed.h"
 #include "ops/reference.h"
@@ -70,18 +69,20 @@ Status lower(LowerContext& ctx) {
   const bool has_bias = ctx.has(kPackedBias);
   const bool has_residual = ctx.has(kPackedResidual);
   const int threads = ctx.threads();
+  if (ctx.has_choice()) {
+    args.choice = ctx.choose(fmt::format("gemm {}x{}x{} {}", args.m, args.n, args.k, layer_text(a, ctx)),
+                             kernels::gemm_candidates(args, threads));
+  }
   ctx.set_scratch(kernels::gemm_scratch(args, threads));
   ctx.set_macs(args.m * args.n * args.k);
-  ctx.emit(
-      fmt::format("gemm.{} {}", operand_kinds(args.a_dtype, ctx.dtype(kPackedWeights)), target_name(active_target())),
-      [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
-        kernels::GemmArgs call = args;
-        call.a = s.inputs[kPackedX];
-        call.b = s.inputs[kPackedWeights];
-        call.c = s.outputs[0];
-        bind_epilogue(call.epilogue, s, int8, has_bias, has_residual);
-        kernels::gemm(call, s.scratch, threads);
-      });
+  ctx.emit(kernel_text("gemm", ctx, args.choice), [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
+    kernels::GemmArgs call = args;
+    call.a = s.inputs[kPackedX];
+    call.b = s.inputs[kPackedWeights];
+    call.c = s.outputs[0];
+    bind_epilogue(call.epilogue, s, int8, has_bias, has_residual);
+    kernels::gemm(call, s.scratch, threads);
+  });
   return {};
 }
 

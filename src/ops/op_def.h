@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "ir/graph.h"
+#include "kernels/gemm/choice.h"
 
 namespace lowp {
 
@@ -112,12 +113,22 @@ struct StepArgs {
 };
 using StepFn = std::function<void(const StepArgs&)>;
 
+// Who decides how a node is computed where its kernel can do it in several ways with the same bits: the tuner. Without
+// one, what was recorded for the node (ir::Tuning) decides.
+class KernelChooser {
+ public:
+  virtual ~KernelChooser() = default;
+  // One of the candidates, the first of which leaves it to the kernel's formula.
+  virtual kernels::KernelChoice choose(const ir::Node& node, const std::string& shape,
+                                       std::span<const kernels::KernelChoice> candidates) = 0;
+};
+
 // One kernel call, made once when shapes are bound. All types are concrete. Everything a step needs is captured by
 // value in its function; running it allocates nothing.
 class LowerContext {
  public:
   LowerContext(const ir::Node& node, std::span<const TensorType* const> in, std::span<const TensorType> out,
-               std::span<const Tensor* const> known, int threads);
+               std::span<const Tensor* const> known, int threads, KernelChooser* chooser = nullptr);
 
   const ir::Node& node() const { return node_; }
   template <typename T>
@@ -140,6 +151,12 @@ class LowerContext {
   Extents in_physical(size_t i) const { return ir::physical_extents(in(i), in_layout(i)); }
   Extents out_physical(size_t i) const { return ir::physical_extents(out(i), out_layout(i)); }
   int64_t in_size(size_t i) const { return ir::element_count(in(i)); }
+
+  // Whether anybody has a say in how the node is computed. If not, there is no need to list candidates.
+  bool has_choice() const { return chooser_ != nullptr || !node_.tuning.empty(); }
+  // The candidate to use. A recorded choice counts where CPU, target, threads and shape are those it was measured for
+  // and it is still a candidate; else the first candidate, the kernel's formula.
+  kernels::KernelChoice choose(const std::string& shape, std::span<const kernels::KernelChoice> candidates) const;
 
   // Output i is input j's bytes under another type; no step is needed.
   void alias(size_t output, size_t input) { alias_ = {static_cast<int>(output), static_cast<int>(input)}; }
@@ -172,6 +189,7 @@ class LowerContext {
   std::vector<Extents> in_extents_;
   std::vector<Extents> out_extents_;
   int threads_;
+  KernelChooser* chooser_;
 };
 
 // ---- gradients

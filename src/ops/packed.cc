@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "base/cpu.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -267,6 +268,22 @@ double sample_tolerance(DType w, int64_t k) {
 std::string_view operand_kinds(DType x, DType w) {
   if (w == DType::kI8) return x == DType::kU8 ? "u8s8" : "s8s8";
   return dtype_name(w);
+}
+
+std::string layer_text(const EpilogueAttrs& a, const LowerContext& ctx) {
+  std::string text(operand_kinds(ctx.dtype(kPackedX), ctx.dtype(kPackedWeights)));
+  if (ctx.dtype(kPackedWeights) == DType::kI8 && a.int8_class == static_cast<int64_t>(kernels::Int8Class::kA7Quad))
+    text += " a7";
+  if (!a.activation.empty()) text += " " + a.activation;
+  if (ctx.has(kPackedResidual)) text += fmt::format(" +{}", dtype_name(ctx.dtype(kPackedResidual)));
+  return fmt::format("{} > {}", text, dtype_name(a.out_dtype));
+}
+
+std::string kernel_text(std::string_view family, const LowerContext& ctx, const kernels::KernelChoice& choice) {
+  std::string text = fmt::format("{}.{} {}", family, operand_kinds(ctx.dtype(kPackedX), ctx.dtype(kPackedWeights)),
+                                 target_name(active_target()));
+  if (choice != kernels::KernelChoice{}) text += " " + kernels::choice_text(choice);
+  return text;
 }
 
 }  // namespace lowp::ops

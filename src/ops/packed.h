@@ -119,4 +119,9 @@ double sample_tolerance(DType w, int64_t k);
 // "u8s8", "f32", "bf16", ...: what the profiler shows.
 std::string_view operand_kinds(DType x, DType w);
 
+// The part of a layer's shape text that the ops share: types, INT8 class and epilogue, "u8s8 a7 relu +u8 > u8".
+std::string layer_text(const EpilogueAttrs& attrs, const LowerContext& ctx);
+// "gemm.u8s8 avx512_vnni", and the choice where it is not the formula's.
+std::string kernel_text(std::string_view family, const LowerContext& ctx, const kernels::KernelChoice& choice);
+
 }  // namespace lowp::ops

@@ -1,6 +1,5 @@
 // lowp.Conv: convolution with packed weights and a fused epilogue, channels-last; depthwise layers have their own
 // kernel.
-#include "base/cpu.h"
 #include "kernels/conv/conv.h"
 #include "kernels/depthwise/depthwise.h"
 #include "ops/packed.h"
@@ -142,6 +141,15 @@ void set_geometry(Args& args, const PackedConvAttrs& a, const Window& w, const L
   args.out_ld = a.out_channels;
 }
 
+// "conv 1x56x56x64 3x3 s1x1 d1x1 p1,1 g1 > 56x56x64 u8s8 relu > u8"
+template <typename Args>
+std::string shape_text(std::string_view family, const Args& args, const PackedConvAttrs& a, const LowerContext& ctx) {
+  return fmt::format("{} {}x{}x{}x{} {}x{} s{}x{} d{}x{} p{},{} g{} > {}x{}x{} {}", family, args.batch, args.in_h,
+                     args.in_w, a.in_channels, args.kernel_h, args.kernel_w, args.stride_h, args.stride_w,
+                     args.dilation_h, args.dilation_w, args.pad_top, args.pad_left, a.group, args.out_h, args.out_w,
+                     a.out_channels, layer_text(a, ctx));
+}
+
 Status lower(LowerContext& ctx) {
   const auto& a = ctx.attrs<PackedConvAttrs>();
   if (ctx.in_layout(kPackedX) != ir::Layout::kChannelsLast || ctx.out_layout(0) != ir::Layout::kChannelsLast) return {};
@@ -154,22 +162,23 @@ Status lower(LowerContext& ctx) {
   const int threads = ctx.threads();
   const kernels::Epilogue epilogue = make_epilogue(a, ctx, a.out_channels);
   ctx.set_macs(ir::element_count(ctx.out(0)) * (a.in_channels / a.group) * w.kernel[0] * w.kernel[1]);
-  const std::string suffix =
-      fmt::format("{} {}", operand_kinds(ctx.dtype(kPackedX), ctx.dtype(kPackedWeights)), target_name(active_target()));
   if (a.depthwise()) {
     kernels::DepthwiseArgs args;
     set_geometry(args, a, w, ctx);
     args.c = a.group;
     args.epilogue = epilogue;
+    if (ctx.has_choice())
+      args.choice = ctx.choose(shape_text("depthwise", args, a, ctx), kernels::depthwise_candidates(args, threads));
     ctx.set_scratch(kernels::depthwise_scratch(args, threads));
-    ctx.emit("depthwise." + suffix, [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
-      kernels::DepthwiseArgs call = args;
-      call.in = s.inputs[kPackedX];
-      call.weights = s.inputs[kPackedWeights];
-      call.out = s.outputs[0];
-      bind_epilogue(call.epilogue, s, int8, has_bias, has_residual);
-      kernels::depthwise(call, s.scratch, threads);
-    });
+    ctx.emit(kernel_text("depthwise", ctx, args.choice),
+             [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
+               kernels::DepthwiseArgs call = args;
+               call.in = s.inputs[kPackedX];
+               call.weights = s.inputs[kPackedWeights];
+               call.out = s.outputs[0];
+               bind_epilogue(call.epilogue, s, int8, has_bias, has_residual);
+               kernels::depthwise(call, s.scratch, threads);
+             });
     return {};
   }
   kernels::ConvArgs args;
@@ -180,8 +189,10 @@ Status lower(LowerContext& ctx) {
   args.weight_kind = weight_kind(ctx.dtype(kPackedWeights)).value();
   args.int8_class = static_cast<kernels::Int8Class>(a.int8_class);
   args.epilogue = epilogue;
+  if (ctx.has_choice())
+    args.choice = ctx.choose(shape_text("conv", args, a, ctx), kernels::conv_candidates(args, threads));
   ctx.set_scratch(kernels::conv_scratch(args, threads));
-  ctx.emit("conv." + suffix, [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
+  ctx.emit(kernel_text("conv", ctx, args.choice), [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
     kernels::ConvArgs call = args;
     call.in = s.inputs[kPackedX];
     call.weights = s.inputs[kPackedWeights];

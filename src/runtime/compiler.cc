@@ -6,6 +6,7 @@
 #include "passes/pass.h"
 #include "quant/quantize.h"
 #include "runtime/quantization.h"
+#include "runtime/tune.h"
 
 namespace lowp::runtime {
 namespace {
@@ -99,7 +100,23 @@ std::string CompileReport::to_json() const {
     if (l.snr_db != 0) layer["snr_db"] = l.snr_db;
     if (l.fp32_us != 0) layer["fp32_us"] = l.fp32_us;
     if (l.int8_us != 0) layer["int8_us"] = l.int8_us;
+    if (!l.kernel.empty()) {
+      layer["kernel"] = l.kernel;
+      layer["kernel_us"] = l.kernel_us;
+    }
+    if (!l.runner_up.empty()) {
+      layer["runner_up"] = l.runner_up;
+      layer["runner_up_us"] = l.runner_up_us;
+    }
     j["layers"].push_back(std::move(layer));
+  }
+  if (!tuning.skipped.empty()) {
+    j["tuning"] = {{"skipped", tuning.skipped}};
+  } else if (tuning.threads != 0) {
+    j["tuning"] = {{"threads", tuning.threads},
+                   {"inputs", tuning.inputs},
+                   {"measured", tuning.measured},
+                   {"cached", tuning.cached}};
   }
   return j.dump();
 }
@@ -137,16 +154,18 @@ Result<Compiled> compile(const ir::Graph& model, const CompileOptions& options, 
   }
   if (mode == PrecisionMode::kBf16) pass_options.weight_dtype = DType::kBF16;
   if (mode == PrecisionMode::kFp16) pass_options.weight_dtype = DType::kF16;
+  std::vector<Tensor> example;
   if (mode == PrecisionMode::kInt8 && !quantized_model) {
     if (calibration == nullptr) {
       return fail(error(Code::kCalibration, "INT8 wants calibration samples, none were given")
                       .with_hint("pass calibration=... or --calibrate FILE.npz|DIR"));
     }
-    LOWP_ASSIGN(graph, quantize_graph(std::move(graph), options, pass_options, *calibration, result.report));
+    LOWP_ASSIGN(graph, quantize_graph(std::move(graph), options, pass_options, *calibration, result.report, example));
   }
   LOWP_TRY(passes::run_stage(*graph, passes::Stage::kLower, pass_options));
   finish_precision(*graph);
   if (options.strict) LOWP_TRY(check_strict(*graph));
+  if (options.measure && options.tune) LOWP_TRY(tune(*graph, options, std::move(example), result.report));
   merge_layer_reports(*graph, result.report);
   graph->metadata["precision"] = precision_name(mode);
   graph->metadata["report"] = result.report.to_json();

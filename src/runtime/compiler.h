@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -41,6 +42,14 @@ struct CompileOptions {
   Observer observer = Observer::kMse;
   // Whether INT8 layers are timed against FP32 on this machine and kept only where they win.
   bool measure = true;
+  // Whether the ways in which kernels can compute each layer are timed on this machine and the fastest is recorded in
+  // the engine (tune.h). Takes seconds, changes no bit of a result. Not without `measure`.
+  bool tune = true;
+  // Whether such measurements are kept in the user's cache folder for the next compilation (tune_cache.h).
+  bool cache = true;
+  // Shapes of inputs to measure with, by name. Inputs that are not named have the first calibration sample's shape
+  // where nothing is named at all; else free extents are 1 in the first dimension and 128 in others.
+  std::map<std::string, Extents> shapes;
   // A layer whose INT8 output has less signal to noise than this on the calibration samples stays FP32.
   double min_layer_snr_db = 6.0;
   std::vector<std::string> keep_fp32;  // node names
@@ -59,10 +68,23 @@ struct LayerReport {
   double snr_db = 0;   // INT8 output against FP32 on calibration samples; 0 where not measured
   double fp32_us = 0;  // measured time of this layer; 0 where not measured
   double int8_us = 0;
+  // How its kernel computes it and the next best way, as measured (kernels/gemm/choice.h); empty where there was
+  // nothing to choose or nothing was measured.
+  std::string kernel, runner_up;
+  double kernel_us = 0, runner_up_us = 0;
+};
+
+// How kernels were selected.
+struct TuningReport {
+  int threads = 0;
+  std::map<std::string, std::string> inputs;  // types of the inputs measured with, by name
+  int64_t measured = 0, cached = 0;           // distinct layers measured now, and known from the cache
+  std::string skipped;                        // why nothing was measured
 };
 
 struct CompileReport {
   std::vector<LayerReport> layers;
+  TuningReport tuning;
   std::string cpu;
   std::string target;
   int64_t calibration_samples = 0;

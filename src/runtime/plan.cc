@@ -86,8 +86,8 @@ StepFn reference_step(const ir::Node& node, std::span<const TensorType* const> i
 // pointers.
 class PlanBuilder {
  public:
-  PlanBuilder(const ir::Graph& graph, int threads)
-      : graph_(graph), threads_(threads), plan_(std::make_unique<Plan>()) {}
+  PlanBuilder(const ir::Graph& graph, int threads, KernelChooser* chooser)
+      : graph_(graph), threads_(threads), chooser_(chooser), plan_(std::make_unique<Plan>()) {}
 
   Result<std::unique_ptr<Plan>> build(std::span<const TensorType> inputs) {
     LOWP_ASSIGN(bound_, bind_types(graph_, inputs));
@@ -175,7 +175,7 @@ class PlanBuilder {
       known.push_back(v == nullptr ? nullptr : content(v));
     }
     for (ValuePtr v : node.outputs) out_types.push_back(v == nullptr ? TensorType{} : type(v));
-    LowerContext ctx(node, in_types, out_types, known, threads_);
+    LowerContext ctx(node, in_types, out_types, known, threads_, chooser_);
     if (node.op->lower != nullptr) {
       if (Status s = node.op->lower(ctx); !s.is_ok()) return std::move(s).with_node(node.name);
     }
@@ -382,6 +382,7 @@ class PlanBuilder {
 
   const ir::Graph& graph_;
   int threads_;
+  KernelChooser* chooser_;
   bool data_dependent_ = false;
   std::unique_ptr<Plan> plan_;
   BoundTypes bound_;
@@ -398,8 +399,8 @@ class PlanBuilder {
 };
 
 Result<std::unique_ptr<Plan>> Plan::bind(const ir::Graph& graph, std::span<const TensorType> inputs, int threads,
-                                         bool* data_dependent) {
-  PlanBuilder builder(graph, threads);
+                                         bool* data_dependent, KernelChooser* chooser) {
+  PlanBuilder builder(graph, threads, chooser);
   auto plan = builder.build(inputs);
   if (data_dependent != nullptr) *data_dependent = builder.is_data_dependent();
   return plan;

@@ -35,7 +35,7 @@ class Plan {
   // kUnsupported where some shape depends on data, and *data_dependent tells so: such graphs run node by node
   // (dynamic.h).
   static Result<std::unique_ptr<Plan>> bind(const ir::Graph& graph, std::span<const TensorType> inputs, int threads,
-                                            bool* data_dependent = nullptr);
+                                            bool* data_dependent = nullptr, KernelChooser* chooser = nullptr);
 
   size_t arena_bytes() const { return arena_bytes_; }
   // Bytes this plan keeps beside the arena (for the bind cache's limit).

@@ -118,6 +118,8 @@ class PostTraining {
     return quantized;
   }
 
+  const std::vector<Tensor>& first_sample() const { return decision_samples_.front(); }
+
  private:
   static ir::Node* find_node(const ir::Graph& g, std::string_view name) {
     for (const auto& n : g.nodes()) {
@@ -287,8 +289,11 @@ class PostTraining {
 
 Result<std::unique_ptr<ir::Graph>> quantize_graph(std::unique_ptr<ir::Graph> graph, const CompileOptions& options,
                                                   const passes::PassOptions& passes, SampleSource& samples,
-                                                  CompileReport& report) {
-  return PostTraining(*graph, options, passes, samples, report).run();
+                                                  CompileReport& report, std::vector<Tensor>& example) {
+  PostTraining work(*graph, options, passes, samples, report);
+  LOWP_ASSIGN(std::unique_ptr<ir::Graph> quantized, work.run());
+  example = work.first_sample();
+  return quantized;
 }
 
 void merge_layer_reports(const ir::Graph& graph, CompileReport& report) {
@@ -298,7 +303,7 @@ void merge_layer_reports(const ir::Graph& graph, CompileReport& report) {
   for (const auto& n : graph.nodes()) {
     const ir::Precision& p = n->precision;
     auto it = measured.find(n->name);
-    if (p.requested == DType::kInvalid && it == measured.end()) continue;
+    if (p.requested == DType::kInvalid && it == measured.end() && n->tuning.empty()) continue;
     LayerReport layer;
     if (it != measured.end()) layer = it->second;
     layer.node = n->name;
@@ -307,6 +312,13 @@ void merge_layer_reports(const ir::Graph& graph, CompileReport& report) {
     layer.executed = p.executed;
     if (layer.reason.empty()) layer.reason = p.reason;
     if (layer.requested == layer.executed) layer.reason.clear();
+    if (!n->tuning.empty()) {
+      const ir::Tuning& t = n->tuning.front();
+      layer.kernel = t.kernel;
+      layer.kernel_us = t.kernel_us;
+      layer.runner_up = t.runner_up;
+      layer.runner_up_us = t.runner_up_us;
+    }
     report.layers.push_back(std::move(layer));
   }
 }

@@ -7,10 +7,11 @@
 
 namespace lowp::runtime {
 
-// Consumes the float graph and gives it back with Q/DQ nodes; layer decisions go to the report.
+// Consumes the float graph and gives it back with Q/DQ nodes; layer decisions go to the report, and the first
+// sample to `example`.
 Result<std::unique_ptr<ir::Graph>> quantize_graph(std::unique_ptr<ir::Graph> graph, const CompileOptions& options,
                                                   const passes::PassOptions& passes, SampleSource& samples,
-                                                  CompileReport& report);
+                                                  CompileReport& report, std::vector<Tensor>& example);
 
 // Adds the nodes' final precisions to the layers of the report, and layers that quantization did not look at.
 void merge_layer_reports(const ir::Graph& graph, CompileReport& report);

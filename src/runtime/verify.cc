@@ -152,6 +152,16 @@ Result<std::vector<TensorComparison>> compare(const Engine& a, const Engine& b, 
 }
 
 std::vector<Tensor> golden_inputs(const ir::Graph& graph, int64_t symbol_extent) {
+  std::vector<Extents> extents;
+  for (const ir::Value* v : graph.inputs()) {
+    Extents& e = extents.emplace_back();
+    if (!v->type.has_rank()) continue;
+    for (const ir::Dim& d : *v->type.dims) e.push_back(d.known() ? d.value() : symbol_extent);
+  }
+  return pseudo_random_inputs(graph, extents);
+}
+
+std::vector<Tensor> pseudo_random_inputs(const ir::Graph& graph, std::span<const Extents> extents) {
   std::vector<Tensor> inputs;
   uint64_t state = 0x9e3779b97f4a7c15U;
   auto random = [&] {  // splitmix64 (Steele, Lea and Flood, 2014)
@@ -161,11 +171,7 @@ std::vector<Tensor> golden_inputs(const ir::Graph& graph, int64_t symbol_extent)
     return z ^ (z >> 31);
   };
   for (const ir::Value* v : graph.inputs()) {
-    Extents e;
-    if (v->type.has_rank()) {
-      for (const ir::Dim& d : *v->type.dims) e.push_back(d.known() ? d.value() : symbol_extent);
-    }
-    Tensor t = Tensor::zeros(v->type.dtype, e);
+    Tensor t = Tensor::zeros(v->type.dtype, extents[inputs.size()]);
     for (int64_t i = 0; i < t.size(); ++i) {
       const uint64_t r = random();
       switch (v->type.dtype) {

@@ -23,6 +23,8 @@ Result<std::vector<TensorComparison>> compare(const Engine& a, const Engine& b, 
 // Inputs that depend on the model alone: pseudo-random floats in [-1, 1], small indices, true. Symbols and unknown
 // extents become `symbol_extent`.
 std::vector<Tensor> golden_inputs(const ir::Graph& graph, int64_t symbol_extent);
+// The same content in the given shapes, one for each input.
+std::vector<Tensor> pseudo_random_inputs(const ir::Graph& graph, std::span<const Extents> extents);
 
 // XXH3 of the outputs for golden_inputs(graph, 2), as 16 hex digits. The same on every CPU and for any number of
 // threads. An error where the model does not take such inputs.

@@ -1,5 +1,6 @@
 """Shared by the tests of the command."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "python")]
+os.environ["LOWP_CACHE"] = ""  # tests neither read nor leave measurements
 
 import command  # noqa: E402
 import models  # noqa: E402

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <random>
 
@@ -37,6 +38,9 @@ Graph example() {
   graph.states()[0].update = next;
   auto* softmax = builder.op("Softmax", {z}, {{"axis", int64_t{1}}});
   softmax->producer->precision = {DType::kI8, DType::kF32, "no INT8 kernel"};
+  ir::Tuning measured{"Some CPU", "avx2", 2, "gemm 1x2x3", "tile=4", "formula", 1.5, 2.25};
+  softmax->producer->tuning = {measured, measured};
+  softmax->producer->tuning[1].threads = 1;
   graph.outputs().push_back({"y", softmax});
   return graph;
 }
@@ -52,6 +56,7 @@ void expect_same(const Graph& a, const Graph& b) {
     EXPECT_EQ(n->name, m.name);
     EXPECT_TRUE(n->attrs == m.attrs);
     EXPECT_EQ(n->precision, m.precision);
+    EXPECT_EQ(n->tuning, m.tuning);
     ASSERT_EQ(n->inputs.size(), m.inputs.size());
     for (size_t i = 0; i < n->inputs.size(); ++i) {
       ASSERT_EQ(n->inputs[i] == nullptr, m.inputs[i] == nullptr);
@@ -111,6 +116,18 @@ TEST_F(EngineFileTest, RoundTrip) {
   // Saved again, it is the same file.
   ASSERT_TRUE(save_engine(engine->graph, engine->info, folder_ / "again.lowp").is_ok());
   EXPECT_TRUE(folder_.read("again.lowp") == good_);
+}
+
+TEST_F(EngineFileTest, ImpossibleTimes) {
+  for (const double us : {-1.0, std::nan(""), HUGE_VAL}) {
+    for (double ir::Tuning::*time : {&ir::Tuning::kernel_us, &ir::Tuning::runner_up_us}) {
+      Graph graph = example();
+      graph.nodes().back()->tuning = {ir::Tuning{}};
+      graph.nodes().back()->tuning[0].*time = us;
+      ASSERT_TRUE(save_engine(graph, info_, path()).is_ok());
+      EXPECT_EQ(open_changed(folder_.read("m.lowp")).code(), Code::kCorrupt);
+    }
+  }
 }
 
 TEST_F(EngineFileTest, ConstantsShareTheMapping) {

@@ -15,6 +15,7 @@ Result<Opened> open_any(const std::string& path, int threads) {
     LOWP_ASSIGN(ir::Graph graph, onnx::import_onnx(path));
     runtime::CompileOptions options;
     options.threads = threads;
+    options.measure = false;  // for one run it is not worth the time
     LOWP_ASSIGN(runtime::Compiled compiled, runtime::compile(graph, options));
     opened.engine = compiled.engine;
     return opened;

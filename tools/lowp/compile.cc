@@ -26,6 +26,9 @@ struct Options {
   int threads = 0;
   bool strict = false;
   bool no_measure = false;
+  bool no_tune = false;
+  bool no_cache = false;
+  std::vector<std::string> shapes;
   bool json = false;
   bool quiet = false;
 };
@@ -92,6 +95,15 @@ void print_report(const runtime::Compiled& compiled, const Options& o, uint64_t 
   if (r.calibration_samples > 0)
     fmt::print("calibrated on {} samples; outputs against FP32: {:.1f} dB signal to noise\n", r.calibration_samples,
                r.output_snr_db);
+  if (!r.tuning.skipped.empty()) {
+    fmt::print("kernels were not timed: {}\n", r.tuning.skipped);
+  } else if (r.tuning.threads != 0) {
+    const auto other =
+        std::ranges::count_if(r.layers, [](const auto& l) { return !l.kernel.empty() && l.kernel != "formula"; });
+    fmt::print(
+        "kernels timed with {} thread{}: {} distinct layers measured, {} known; {} run otherwise than by formula\n",
+        r.tuning.threads, r.tuning.threads == 1 ? "" : "s", r.tuning.measured, r.tuning.cached, other);
+  }
   for (const auto& l : r.layers) {
     if (!l.reason.empty())
       fmt::print("  '{}' runs in {} instead of {}: {}\n", l.node, dtype_name(l.executed), dtype_name(l.requested),
@@ -128,6 +140,12 @@ Status compile(const Options& o) {
   options.threads = o.threads;
   options.optimize_for = o.target;
   options.measure = !o.no_measure;
+  options.tune = !o.no_tune;
+  options.cache = !o.no_cache;
+  for (const std::string& s : o.shapes) {
+    LOWP_ASSIGN(auto shape, parse_shape(s));
+    options.shapes.insert(std::move(shape));
+  }
   options.keep_fp32 = o.keep_fp32;
   options.disabled_passes = o.disable;
   const bool show = !o.quiet && !o.json && isatty(STDERR_FILENO) != 0;
@@ -188,7 +206,12 @@ void add_compile(CLI::App& app, Action& action) {
   sub->add_option("--disable-pass", o->disable, "passes not to run");
   sub->add_option("--threads", o->threads, "0: all");
   sub->add_flag("--strict", o->strict, "fail where a layer cannot have the precision asked for");
-  sub->add_flag("--no-measure", o->no_measure, "do not time layers; INT8 everywhere it is possible");
+  sub->add_flag("--no-measure", o->no_measure, "do not time anything; INT8 everywhere it is possible");
+  sub->add_flag("--no-tune", o->no_tune, "do not time the ways in which kernels can compute each layer");
+  sub->add_flag("--no-cache", o->no_cache, "measure anew, and do not keep what was measured");
+  sub->add_option("--shape", o->shapes,
+                  "shape to measure with, x=1x3x224x224 (default: the first calibration sample's, else 1 for a free "
+                  "first dimension and 128 for others)");
   sub->add_flag("--json", o->json, "print the report as JSON");
   sub->add_flag("-q,--quiet", o->quiet, "print nothing");
   sub->callback([o, &action] { action = [o] { return compile(*o); }; });

@@ -49,6 +49,15 @@ Status inspect(const Options& o) {
     if (n->precision.requested != DType::kInvalid) node["requested"] = dtype_name(n->precision.requested);
     if (n->precision.executed != DType::kInvalid) node["executed"] = dtype_name(n->precision.executed);
     if (!n->precision.reason.empty()) node["reason"] = n->precision.reason;
+    for (const ir::Tuning& t : n->tuning) {
+      nlohmann::json tuning = {{"cpu", t.cpu},     {"target", t.target}, {"threads", t.threads},
+                               {"shape", t.shape}, {"kernel", t.kernel}, {"kernel_us", t.kernel_us}};
+      if (!t.runner_up.empty()) {
+        tuning["runner_up"] = t.runner_up;
+        tuning["runner_up_us"] = t.runner_up_us;
+      }
+      node["tuning"].push_back(std::move(tuning));
+    }
     j["nodes"].push_back(std::move(node));
   }
   if (o.json) {
@@ -67,6 +76,12 @@ Status inspect(const Options& o) {
     fmt::print("  {:<32} {:<20} {:<24}{}\n", n->name, op_display_name(*n->op),
                n->outputs[0] == nullptr ? "" : n->outputs[0]->type.to_string(),
                differs ? "  " + n->precision.reason : "");
+    for (const ir::Tuning& t : n->tuning) {
+      if (!o.nodes) break;
+      fmt::print("    {} {:.1f} us{} ({}, {} thread{}, {})\n", t.kernel, t.kernel_us,
+                 t.runner_up.empty() ? "" : fmt::format(", next {} {:.1f} us", t.runner_up, t.runner_up_us), t.target,
+                 t.threads, t.threads == 1 ? "" : "s", t.cpu);
+    }
   }
   return {};
 }
