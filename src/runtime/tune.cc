@@ -29,6 +29,8 @@ constexpr int kFinalRounds = 4;
 // Another choice must be faster than the formula's by more than this: two builds of the same choice differ by 1 or 2%.
 constexpr double kMargin = 0.97;
 constexpr size_t kFewestSamples = 3;
+// A model whose single run takes longer than this is not timed with its candidates.
+constexpr double kLongestRun = 1.5;
 // Extents of free dimensions, as in `lowp bench`.
 constexpr int64_t kFreeBatch = 1;
 constexpr int64_t kFreeExtent = 128;
@@ -63,7 +65,10 @@ class Race final : public KernelChooser {
         Layer& l = layers_.emplace_back();
         l.shape = shape;
         l.candidates.assign(candidates.begin(), candidates.end());
-        for (size_t i = 0; i < candidates.size(); ++i) l.entrants.push_back(i);
+        for (size_t i = 0; i < candidates.size(); ++i) {
+          // Combinations enter later, those of what was fast alone.
+          if (!candidates[i].sets_tiles() || !candidates[i].sets_blocks()) l.entrants.push_back(i);
+        }
         l.us.resize(candidates.size());
       }
       place_[&node] = {it->second, layers_[it->second].nodes++};
@@ -229,12 +234,30 @@ class Tuner {
       }
       std::ranges::sort(tried, {}, [&](size_t i) { return *std::ranges::min_element(l.us[i]); });
       l.entrants = {0};
+      if (auto both = best_combination(l, tried)) l.entrants.push_back(*both);
       for (size_t i : tried) {
         if (l.entrants.size() < kFinalists) l.entrants.push_back(i);
       }
       for (auto& us : l.us) us.clear();
     }
     return {};
+  }
+
+  // The candidate that combines the best tiles with the best blocks, where each alone was faster than the formula's.
+  // `tried` has the fastest first.
+  static std::optional<size_t> best_combination(const Layer& l, const std::vector<size_t>& tried) {
+    if (l.us[0].empty()) return std::nullopt;
+    const double formula = *std::ranges::min_element(l.us[0]);
+    const KernelChoice *tiles = nullptr, *blocks = nullptr;
+    for (size_t i : tried) {
+      const KernelChoice& c = l.candidates[i];
+      if (*std::ranges::min_element(l.us[i]) >= formula) break;
+      if (tiles == nullptr && c.sets_tiles()) tiles = &c;
+      if (blocks == nullptr && c.sets_blocks()) blocks = &c;
+    }
+    if (tiles == nullptr || blocks == nullptr) return std::nullopt;
+    const auto it = std::ranges::find(l.candidates, KernelChoice::combined(*tiles, *blocks));
+    return it == l.candidates.end() ? std::nullopt : std::optional<size_t>(it - l.candidates.begin());
   }
 
   Status finals() {
@@ -265,12 +288,16 @@ class Tuner {
         };
         b.plan->attach(arena.data(), state_pointers_);
         LOWP_TRY(b.plan->run(input_pointers_, output_pointers_, nullptr, round < 0 ? nullptr : &observe));
+        const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
         if (round < 0) {  // one run warms up
+          if (seconds > kLongestRun) {
+            return error(Code::kResource, "one run takes {:.1f} s, too long to time kernels in", seconds)
+                .with_hint("give a smaller shape to measure with");
+          }
           begin = Clock::now();
           break;
         }
         ++done;
-        const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
         if (seconds > (round == 0 ? 3 * kSeconds : kSeconds)) return {};
       }
     }
@@ -321,7 +348,8 @@ class Tuner {
 
 Status tune(ir::Graph& graph, const CompileOptions& options, std::vector<Tensor> example, CompileReport& report) {
   const bool given = !options.shapes.empty();
-  if (example.empty() || given) {
+  const bool sampled = !example.empty() && !given;
+  if (!sampled) {
     auto made = made_up_inputs(graph, options.shapes);
     if (!made && given) return made.error();
     if (!made) {
@@ -336,6 +364,20 @@ Status tune(ir::Graph& graph, const CompileOptions& options, std::vector<Tensor>
     if (auto bound = bind_types(graph, types); !bound) return bound.error();
   }
   Status status = Tuner(graph, options, example).run(report.tuning);
+  if (status.code() == Code::kResource && sampled) {
+    // The sample may be a large batch; then one of it will do.
+    std::map<std::string, Extents> shapes;
+    bool smaller = false;
+    for (size_t i = 0; i < example.size(); ++i) {
+      const ir::Value* v = graph.inputs()[i];
+      Extents& e = shapes[v->name] = example[i].extents();
+      if (e.empty() || !v->type.has_rank() || (*v->type.dims)[0].known()) continue;
+      smaller = smaller || e[0] > kFreeBatch;
+      e[0] = kFreeBatch;
+    }
+    if (auto single = made_up_inputs(graph, shapes); smaller && single)
+      status = Tuner(graph, options, *single).run(report.tuning);
+  }
   if (status.is_ok() || status.code() == Code::kCancelled) return status;
   report.tuning.skipped = status.message();
   return {};

@@ -12,10 +12,12 @@
 
 namespace lowp::runtime {
 
-// Records choices in the lowered graph's nodes. `example` is a tensor for each input, or empty: then inputs are made
-// up, with the extents of options.shapes, else 1 for a free first dimension and 128 for other free ones. A model that
-// cannot be run on them stays as it is, and report.tuning says why. Errors: kCancelled by options.progress; those of
-// options.shapes that do not fit the model.
+// Records choices in the lowered graph's nodes. `example` is a tensor for each input (whose free first dimension
+// becomes 1 where a run takes too long), or empty: then inputs are made up, with the extents of options.shapes, else 1
+// for a free first dimension and 128 for other free ones. A model that cannot be run on them stays as it is, and
+// report.tuning says why.
+//
+// Errors: kCancelled by options.progress; those of options.shapes that do not fit the model.
 Status tune(ir::Graph& graph, const CompileOptions& options, std::vector<Tensor> example, CompileReport& report);
 
 }  // namespace lowp::runtime

@@ -20,6 +20,13 @@ struct KernelChoice {
   int32_t chunk = 0;                 // rows of A between two passes over B; 0: by formula
   int32_t split_m = 0, split_n = 0;  // threads along rows and along columns; 0: by formula
   bool operator==(const KernelChoice&) const = default;
+
+  // The choice has two sides, which hardly influence each other: how tiles walk over a block, and the blocks.
+  bool sets_tiles() const { return width != 0 || loop != Loop::kFormula || gather; }
+  bool sets_blocks() const { return chunk != 0 || split_m != 0; }
+  static KernelChoice combined(const KernelChoice& tiles, const KernelChoice& blocks) {
+    return {tiles.width, tiles.loop, tiles.gather, blocks.chunk, blocks.split_m, blocks.split_n};
+  }
 };
 
 // "formula", "tile=4 loop=rows gather chunk=112 threads=2x1": each choice has one text and each text one choice.

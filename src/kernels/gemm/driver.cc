@@ -423,6 +423,7 @@ std::vector<KernelChoice> job_candidates(const GemmJob& job, int threads) {
       }
     }
   }
+  const size_t tiles = list.size();
   for (int64_t chunk : {round_up(p.chunk / 2, tile_rows), round_up(p.chunk * 2, tile_rows)}) {
     if (chunk == 0 || chunk == p.chunk || std::min(chunk, all_rows) == p.chunk) continue;
     KernelChoice c;
@@ -442,6 +443,10 @@ std::vector<KernelChoice> job_candidates(const GemmJob& job, int threads) {
     KernelChoice c;
     c.split_m = c.split_n = 1;
     list.push_back(c);
+  }
+  const size_t alone = list.size();
+  for (size_t t = 1; t < tiles; ++t) {
+    for (size_t b = tiles; b < alone; ++b) list.push_back(KernelChoice::combined(list[t], list[b]));
   }
   return list;
 }

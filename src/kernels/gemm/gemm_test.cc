@@ -112,7 +112,7 @@ void check(const Case& c, int64_t m, int64_t n, int64_t k, uint64_t seed, const 
       done[dot] = true;
     }
     for (int threads : {1, 2, 4}) {
-      if (threads > 2 && !extras.every_choice) continue;
+      if (threads == (extras.every_choice ? 2 : 4)) continue;
       args.choice = {};
       std::vector<KernelChoice> choices = {args.choice};
       if (extras.every_choice) choices = gemm_candidates(args, threads);
@@ -164,11 +164,7 @@ TEST(Gemm, Blocking) {
 TEST(Gemm, EveryChoiceGivesTheSameBits) {
   const Extras every{Activation::kRelu, DType::kF32, true, DType::kF32, true};
   for (const Case& c : kCases) {
-    for (auto [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{1, 200, 40},
-                           {3, 33, 513},
-                           {61, 150, 64},
-                           {500, 24, 9},
-                           {100, 97, 300}}) {
+    for (auto [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{1, 200, 40}, {31, 70, 264}, {90, 100, 20}}) {
       check(c, m, n, k, static_cast<uint64_t>(m + n + k), every);
       if (HasFatalFailure()) return;
     }
