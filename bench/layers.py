@@ -79,14 +79,15 @@ def limit_of(kernel: str, limits: dict[str, Any], threads: int) -> float:
 
 def profile(model: Model, precision: str, batch: int, threads: int, runs: int, tries: int) -> list[Any]:
     """A profile whose steps each have their fastest average of several tries."""
+    feed = model.feed(batch, np.random.default_rng(0))
     engine = lowp.compile(
         lowp.load(model.write()),
         precision=precision,
         calibration=calibration(model) if precision == "int8" else None,
         threads=threads,
+        shapes={name: array.shape for name, array in feed.items()},
         progress=False,
     )
-    feed = model.feed(batch, np.random.default_rng(0))
     profiles = [engine.profile(feed, runs=runs) for _ in range(tries)]
     return [min(same, key=lambda s: s.microseconds) for same in zip(*profiles, strict=True)]
 

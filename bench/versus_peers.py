@@ -46,7 +46,7 @@ def peaks(threads: int) -> dict[str, Any]:
 
 def count_macs(model: Model, feed: Feed) -> float:
     """Multiply-accumulates of one call, as lowp's profiler counts them."""
-    engine = lowp.compile(lowp.load(model.write()), precision="fp32", threads=1, progress=False)
+    engine = lowp.compile(lowp.load(model.write()), precision="fp32", threads=1, tune=False, progress=False)
     return float(sum(step.macs for step in engine.profile(feed, runs=1)))
 
 
@@ -77,7 +77,7 @@ def cell(
         rows.append(row)
         report(f"  preparing {contender.name}")
         try:
-            path = engines.prepare(contender, model, options.work, threads)
+            path = engines.prepare(contender, model, options.work, threads, feed)
             run = engines.open_engine(contender.engine, contender.precision, path, threads)
             run(feed)
         except KeyboardInterrupt:

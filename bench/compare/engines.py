@@ -59,19 +59,23 @@ def version(engine: str) -> str:
     return importlib.metadata.version(engine)
 
 
-def prepare(contender: Contender, model: Model, work: Path, threads: int) -> Path:
-    """The file that the engine opens; made once and kept in `work`."""
+def prepare(contender: Contender, model: Model, work: Path, threads: int, feed: Feed) -> Path:
+    """The file that the engine opens; the peers' are made once and kept in `work`."""
     source = model.write()
     key = f"{model.name}.{contender.engine}-{version(contender.engine)}.{contender.precision}{contender.variant}"
     if contender.engine == "lowp":
-        # lowp measures its choices for a number of threads, so each has a file of its own; it is the program under test
-        # and compiled anew.
+        # lowp measures its choices for shapes and a number of threads, and is compiled for those that are timed.
         target = work / f"{key}.threads{threads}.lowp"
         import lowp
 
         samples = calibration(model) if contender.precision == "int8" else None
         engine = lowp.compile(
-            lowp.load(source), precision=contender.precision, calibration=samples, threads=threads, progress=False
+            lowp.load(source),
+            precision=contender.precision,
+            calibration=samples,
+            threads=threads,
+            shapes={name: array.shape for name, array in feed.items()},
+            progress=False,
         )
         engine.save(target)
         return target
