@@ -46,8 +46,8 @@ inline F32 exp(F32 x) {
   return scale_by_power(set(1.0f) + expm1_reduced(r), n);
 }
 
-// exp(x) for x <= 0, and 0 below -80: for weights that are normalized later. Without subnormals, each of which costs Intel
-// CPUs 150 cycles: with scores far apart or masked, softmax took ten times as long.
+// exp(x) for x <= 0, and 0 below -80: for weights that are normalized later. Without subnormals, each of which costs
+// Intel CPUs 150 cycles: with scores far apart or masked, softmax took ten times as long.
 inline F32 exp_weight(F32 x) {
   F32 n;
   F32 r = reduce_ln2(max(set(-80.0f), x), &n);
