@@ -20,6 +20,11 @@ struct A7Rows {
   static constexpr int kRows[] = {0, 4, 2, 0, 1, 0, 0};
 };
 constexpr TileSet kF32 = make_tiles<StepF32, FloatRows>(kernels::RowForm::kF32);
+// Two of B, their halves, one of A; gcc 12 spills 1 x 4.
+struct WideRows {
+  static constexpr int kRows[] = {0, 4, 2, 0, 0, 0, 0};
+};
+constexpr TileSet kBF16Wide = make_tiles<StepBF16Wide, WideRows>(kernels::RowForm::kF32);
 constexpr TileSet kExact = make_tiles<StepExact, ExactRows>(kernels::RowForm::kWide);
 constexpr TileSet kA7 = make_tiles<StepA7, A7Rows>(kernels::RowForm::kU8);
 
@@ -29,6 +34,7 @@ extern const kernels::GemmTable gemm_kernels;
 const kernels::GemmTable gemm_kernels = {
     .f32 = &kF32,
     .bf16_dot = nullptr,
+    .bf16_wide = &kBF16Wide,
     .s8_exact = &kExact,
     .s8_a7 = &kA7,
     .gather = kGather,

@@ -16,7 +16,16 @@ struct IntRows {
   static constexpr int kRows[] = {0, 14, 12, 8, 5, 0, 3};
 };
 constexpr TileSet kF32 = make_tiles<StepF32, Rows>(kernels::RowForm::kF32);
-constexpr TileSet kExact = make_tiles<StepExact, IntRows>(kernels::RowForm::kWide);
+// B expanded besides; gcc 12 spills the sums of 10 x 2.
+struct WideRows {
+  static constexpr int kRows[] = {0, 9, 9, 8, 5, 0, 3};
+};
+// As IntRows, but that gcc 12 spills 7 x 3.
+struct ExactRows {
+  static constexpr int kRows[] = {0, 14, 12, 6, 5, 0, 3};
+};
+constexpr TileSet kBF16Wide = make_tiles<StepBF16Wide, WideRows>(kernels::RowForm::kF32);
+constexpr TileSet kExact = make_tiles<StepExact, ExactRows>(kernels::RowForm::kWide);
 constexpr TileSet kA7 = make_tiles<StepA7, IntRows>(kernels::RowForm::kU8);
 
 }  // namespace
@@ -25,6 +34,7 @@ extern const kernels::GemmTable gemm_kernels;
 const kernels::GemmTable gemm_kernels = {
     .f32 = &kF32,
     .bf16_dot = nullptr,
+    .bf16_wide = &kBF16Wide,
     .s8_exact = &kExact,
     .s8_a7 = &kA7,
     .gather = kGather,

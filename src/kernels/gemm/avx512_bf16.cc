@@ -16,6 +16,7 @@ extern const kernels::GemmTable gemm_kernels;
 const kernels::GemmTable gemm_kernels = {
     .f32 = nullptr,
     .bf16_dot = &kBF16,
+    .bf16_wide = nullptr,
     .s8_exact = nullptr,
     .s8_a7 = nullptr,
     .gather = nullptr,

@@ -16,6 +16,7 @@ extern const kernels::GemmTable gemm_kernels;
 const kernels::GemmTable gemm_kernels = {
     .f32 = nullptr,
     .bf16_dot = nullptr,
+    .bf16_wide = nullptr,
     .s8_exact = &kS8,
     .s8_a7 = &kS8,
     .gather = nullptr,

@@ -111,6 +111,39 @@ struct StepF32 : FloatSum {
   }
 };
 
+// bf16 weights against f32, two k a step: each line of B is read twice, first its low halves (even k), then its high
+// ones.
+struct StepBF16Wide : FloatSum {
+  using A = float;
+  static constexpr bool kHasTail = true;
+  static constexpr int64_t kStep = 2;
+  static constexpr int64_t kBytesB = 64;
+  template <int MR, int NP>
+  [[gnu::always_inline]] static void half(F32 (&acc)[MR][NP], const float* const (&a)[MR], int64_t c, const char* b,
+                                          int64_t b_stride, bool odd) {
+    F32 bv[NP];
+    LOWP_UNROLL for (int p = 0; p < NP; ++p) {
+      const I32 pair = load_panel(reinterpret_cast<const int8_t*>(b + p * b_stride));
+      bv[p] = bitcast_float(odd ? pair & set_int(static_cast<int32_t>(0xffff0000u)) : shift_left<16>(pair));
+    }
+    LOWP_UNROLL for (int i = 0; i < MR; ++i) {
+      F32 av = set(a[i][c]);
+      LOWP_UNROLL for (int p = 0; p < NP; ++p) acc[i][p] = fma(av, bv[p], acc[i][p]);
+    }
+  }
+  template <int MR, int NP>
+  [[gnu::always_inline]] static void run(F32 (&acc)[MR][NP], const float* const (&a)[MR], int64_t c, const char* b,
+                                         int64_t b_stride) {
+    half<MR, NP>(acc, a, c, b, b_stride, false);
+    half<MR, NP>(acc, a, c + 1, b, b_stride, true);
+  }
+  template <int MR, int NP>
+  [[gnu::always_inline]] static void tail(F32 (&acc)[MR][NP], const float* const (&a)[MR], int64_t c, const char* b,
+                                          int64_t b_stride) {
+    half<MR, NP>(acc, a, c, b, b_stride, false);
+  }
+};
+
 #if defined(LOWP_HAS_BF16_DOT)
 struct StepBF16 : FloatSum {
   using A = uint16_t;

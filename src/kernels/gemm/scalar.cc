@@ -18,6 +18,7 @@ extern const kernels::GemmTable gemm_kernels;
 const kernels::GemmTable gemm_kernels = {
     .f32 = &kF32,
     .bf16_dot = nullptr,
+    .bf16_wide = nullptr,
     .s8_exact = &kS8,
     .s8_a7 = &kS8,
     .gather = kGather,
