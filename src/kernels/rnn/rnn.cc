@@ -40,8 +40,8 @@ struct Products {
 Products products_of(const RnnArgs& a) {
   const int64_t n = a.hidden;
   if (a.kind == RnnKind::kLstm) return {product(a, 4 * n, 0, a.r), product(a, 0, 0, nullptr)};
-  const char* second = static_cast<const char*>(a.r) + packed_bytes(a.r_kind, n, 2 * n);
-  Products p{product(a, 2 * n, 0, a.r), product(a, n, 2 * n, a.r == nullptr ? nullptr : second)};
+  const void* second = a.r == nullptr ? nullptr : static_cast<const char*>(a.r) + packed_bytes(a.r_kind, n, 2 * n);
+  Products p{product(a, 2 * n, 0, a.r), product(a, n, 2 * n, second)};
   // Both go to one row of three gates where they have one operand.
   if (a.linear_before_reset) p.first.ldc = p.second.ldc = 3 * n;
   return p;
