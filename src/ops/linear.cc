@@ -89,7 +89,7 @@ Status lower(LowerContext& ctx) {
 Sample sample(DType x, DType w, Extents x_extents, int64_t n, LinearAttrs a, bool bias, DType residual) {
   a.k = x_extents.back();
   a.n = n;
-  const Tensor weights = sample_weights(w, {a.k, n}, a.int8_class == 1 ? 60 : 127);
+  const Tensor weights = sample_weights(w, {a.k, n}, sample_weight_limit(a.int8_class));
   Extents out = x_extents;
   out.back() = n;
   Sample s;
@@ -124,6 +124,8 @@ std::vector<Sample> samples() {
   LinearAttrs seven = quantized;
   seven.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Quad);
   seven.in_zero = 60;
+  LinearAttrs oct = seven;
+  oct.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Oct);
   LinearAttrs s8 = quantized;
   s8.out_dtype = DType::kI8;
   s8.out_zero = -5;
@@ -137,6 +139,7 @@ std::vector<Sample> samples() {
       sample(DType::kF32, DType::kF16, {7, 65}, 33, plain, true, DType::kF32),
       sample(DType::kU8, DType::kI8, {5, 3, 67}, 35, quantized, true, DType::kU8),
       sample(DType::kU8, DType::kI8, {33, 64}, 16, seven, true, kNone),
+      sample(DType::kU8, DType::kI8, {33, 72}, 40, oct, true, kNone),
       sample(DType::kU8, DType::kI8, {4, 300}, 21, gelu, true, DType::kF32),
       sample(DType::kI8, DType::kI8, {9, 30}, 17, s8, false, kNone),
   };

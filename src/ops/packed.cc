@@ -77,7 +77,7 @@ Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t
   }
   if (!activation_from_name(attrs.activation))
     return error(Code::kInvalidModel, "unknown activation '{}'", attrs.activation);
-  if (attrs.int8_class < 0 || attrs.int8_class > 1)
+  if (attrs.int8_class < 0 || attrs.int8_class >= kernels::kInt8Classes)
     return error(Code::kInvalidModel, "unknown INT8 class {}", attrs.int8_class);
   auto has_elements = [&](size_t i, DType dtype, int64_t count) {
     if (!ctx.has(i)) return true;
@@ -235,7 +235,7 @@ std::vector<SampleInput> sample_operands(DType x, Extents x_extents, const Tenso
   SampleInput absent;
   absent.absent = true;
   SampleInput data{x, std::move(x_extents)};
-  if (x == DType::kU8) data.low = 0, data.high = attrs.int8_class == 1 ? 127 : 255;
+  if (x == DType::kU8) data.low = 0, data.high = attrs.int8_class == 0 ? 255 : 127;
   if (x == DType::kI8) data.low = -128, data.high = 127;
   std::vector<SampleInput> inputs = {data, constant(packed)};
   if (packed.dtype() != DType::kI8) {
@@ -260,6 +260,11 @@ std::vector<SampleInput> sample_operands(DType x, Extents x_extents, const Tenso
   return inputs;
 }
 
+int sample_weight_limit(int64_t int8_class) {
+  if (int8_class == 0) return 127;
+  return kernels::kLaneLimit / kernels::lane_weights(static_cast<kernels::Int8Class>(int8_class));
+}
+
 double sample_tolerance(DType w, int64_t k) {
   const double roundings = 4 + 2 * std::sqrt(static_cast<double>(k));
   return w == DType::kBF16 ? 0x1p-9 / 0x1p-23 + roundings : roundings;
@@ -270,10 +275,22 @@ std::string_view operand_kinds(DType x, DType w) {
   return dtype_name(w);
 }
 
+namespace {
+
+std::string_view int8_class_text(int64_t int8_class) {
+  switch (static_cast<kernels::Int8Class>(int8_class)) {
+    case kernels::Int8Class::kExact8: return "";
+    case kernels::Int8Class::kA7Quad: return " a7-quad";
+    case kernels::Int8Class::kA7Oct: return " a7-oct";
+  }
+  return "";
+}
+
+}  // namespace
+
 std::string layer_text(const EpilogueAttrs& a, const LowerContext& ctx) {
   std::string text(operand_kinds(ctx.dtype(kPackedX), ctx.dtype(kPackedWeights)));
-  if (ctx.dtype(kPackedWeights) == DType::kI8 && a.int8_class == static_cast<int64_t>(kernels::Int8Class::kA7Quad))
-    text += " a7";
+  if (ctx.dtype(kPackedWeights) == DType::kI8) text += int8_class_text(a.int8_class);
   if (!a.activation.empty()) text += " " + a.activation;
   if (ctx.has(kPackedResidual)) text += fmt::format(" +{}", dtype_name(ctx.dtype(kPackedResidual)));
   return fmt::format("{} > {}", text, dtype_name(a.out_dtype));

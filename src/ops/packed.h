@@ -114,6 +114,8 @@ std::vector<SampleInput> sample_operands(DType x, Extents x_extents, const Tenso
                                          const EpilogueAttrs& attrs, int64_t n, int64_t k, bool bias);
 // Largest error of a float sum of k products against one in double, in units of the output's epsilon: k roundings of
 // either sign, four standard deviations; one rounding of the activations to bf16 where the weights are bf16.
+// The largest magnitude with which any weights of the INT8 class are safe.
+int sample_weight_limit(int64_t int8_class);
 double sample_tolerance(DType w, int64_t k);
 
 // "u8s8", "f32", "bf16", ...: what the profiler shows.

@@ -207,8 +207,9 @@ Status lower(LowerContext& ctx) {
 Sample sample(DType x, DType w, const Extents& x_extents, PackedConvAttrs a, bool bias, DType residual) {
   a.in_channels = x_extents[1];
   const int64_t k = a.in_channels / a.group * a.kernel_shape[0] * a.kernel_shape[1];
-  const Tensor weights = sample_weights(
-      w, {a.out_channels, a.in_channels / a.group, a.kernel_shape[0], a.kernel_shape[1]}, a.int8_class == 1 ? 60 : 127);
+  const Tensor weights =
+      sample_weights(w, {a.out_channels, a.in_channels / a.group, a.kernel_shape[0], a.kernel_shape[1]},
+                     sample_weight_limit(a.int8_class));
   Sample s;
   s.attrs = ir::AttrCodec::of<PackedConvAttrs>().write(ir::Attrs::make(a));
   s.inputs = sample_operands(x, x_extents, weights, pack_conv_weights(weights, a, w), a, a.out_channels, k, bias);
@@ -268,6 +269,8 @@ std::vector<Sample> samples() {
   };
   PackedConvAttrs seven = int8(plain, 33, DType::kU8);
   seven.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Quad);
+  PackedConvAttrs oct = seven;
+  oct.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Oct);
   return {
       sample(kF32, kF32, {2, 5, 9, 11}, plain, true, kF32),
       sample(kF32, kF32, {1, 37, 4, 6}, pointwise, false, kNone),
@@ -278,6 +281,7 @@ std::vector<Sample> samples() {
       sample(kF32, DType::kF16, {1, 9, 7, 8}, grouped, true, kNone),
       sample(DType::kU8, DType::kI8, {2, 5, 9, 11}, int8(plain, 117, DType::kU8), true, DType::kU8),
       sample(DType::kU8, DType::kI8, {1, 5, 9, 11}, seven, true, kNone),
+      sample(DType::kU8, DType::kI8, {1, 32, 6, 7}, oct, true, kNone),
       sample(DType::kU8, DType::kI8, {1, 9, 7, 8}, int8(grouped, 3, DType::kI8), true, kNone),
       sample(DType::kI8, DType::kI8, {1, 37, 4, 6}, int8(pointwise, -7, kF32), true, kF32),
       sample(DType::kI8, DType::kI8, {1, 3, 17}, int8(line, 5, DType::kI8), false, kNone),

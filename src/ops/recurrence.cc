@@ -21,7 +21,7 @@ Status infer(InferContext& ctx) {
   constexpr RnnKind kKind = kind_of(kLstm);
   const int64_t rows = kernels::rnn_gates(kKind) * a.hidden;
   if (a.hidden < 1 || a.hidden > kernels::kMaxInt8K) return error(Code::kInvalidModel, "{} hidden units", a.hidden);
-  if (!(a.clip >= 0) || a.int8_class < 0 || a.int8_class > 1)
+  if (!(a.clip >= 0) || a.int8_class < 0 || a.int8_class >= kernels::kInt8Classes)
     return error(Code::kInvalidModel, "clip is {} and the INT8 class {}", a.clip, a.int8_class);
   LOWP_TRY(want_dtype(ctx, kRecurrenceXw, DType::kF32));
   const TensorType& r = ctx.type(kRecurrenceR);
@@ -203,8 +203,8 @@ Status lower(LowerContext& ctx) {
 Sample sample(RnnKind kind, DType dtype, RecurrenceAttrs a, int64_t steps, int64_t batch, bool state) {
   const bool lstm = kind == RnnKind::kLstm;
   const int64_t rows = kernels::rnn_gates(kind) * a.hidden;
-  const Tensor r =
-      sample_weights(dtype == DType::kI8 ? DType::kI8 : DType::kF32, {rows, a.hidden}, a.int8_class == 1 ? 60 : 127);
+  const Tensor r = sample_weights(dtype == DType::kI8 ? DType::kI8 : DType::kF32, {rows, a.hidden},
+                                  sample_weight_limit(a.int8_class));
   SampleInput absent;
   absent.absent = true;
   auto given = [](Tensor t) {
@@ -216,9 +216,9 @@ Sample sample(RnnKind kind, DType dtype, RecurrenceAttrs a, int64_t steps, int64
   };
   Sample s;
   if (dtype == DType::kI8) {
-    a.h_scale = a.int8_class == 1 ? 1.0F / 63 : 1.0F / 127;
-    a.h_zero = a.int8_class == 1 ? 64 : 128;
-    a.h_max = a.int8_class == 1 ? 127 : 255;
+    a.h_scale = a.int8_class == 0 ? 1.0F / 127 : 1.0F / 63;
+    a.h_zero = a.int8_class == 0 ? 128 : 64;
+    a.h_max = a.int8_class == 0 ? 255 : 127;
   }
   s.attrs = ir::AttrCodec::of<RecurrenceAttrs>().write(ir::Attrs::make(a));
   s.inputs = {{DType::kF32, {steps, batch, rows}}, given(pack_recurrent_weights(r, kind, dtype))};
@@ -258,9 +258,12 @@ std::vector<Sample> samples_of(RnnKind kind) {
   RecurrenceAttrs seven = plain;
   seven.hidden = 32;
   seven.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Quad);
+  RecurrenceAttrs oct = seven;
+  oct.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Oct);
   return {sample(kind, DType::kF32, plain, 4, 1, false), sample(kind, DType::kF32, reverse, 5, 3, true),
           sample(kind, DType::kBF16, plain, 3, 2, true), sample(kind, DType::kF16, plain, 3, 2, false),
-          sample(kind, DType::kI8, reverse, 3, 2, true), sample(kind, DType::kI8, seven, 3, 1, false)};
+          sample(kind, DType::kI8, reverse, 3, 2, true), sample(kind, DType::kI8, seven, 3, 1, false),
+          sample(kind, DType::kI8, oct, 3, 2, true)};
 }
 
 template <bool kLstm>

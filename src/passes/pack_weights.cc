@@ -151,6 +151,17 @@ std::optional<std::vector<float>> bias_values(const ir::Value* v, int64_t n) {
   return std::vector<float>(t->data<float>(), t->data<float>() + n);
 }
 
+using kernels::Int8Class;
+
+// The class with the fewest instructions for which weights are safe, as the attribute holds it.
+template <typename Safe>
+int64_t int8_class_of(bool seven_bit, Safe&& safe) {
+  for (const Int8Class c : {Int8Class::kA7Oct, Int8Class::kA7Quad}) {
+    if (seven_bit && safe(c)) return static_cast<int64_t>(c);
+  }
+  return static_cast<int64_t>(Int8Class::kExact8);
+}
+
 constexpr const char* kBiasTooLarge = "a bias is too large for s32 beside the largest sum of the layer";
 
 class Packer {
@@ -184,9 +195,9 @@ class Packer {
       if (auto operands = int8_operands(*weights, *input, sums, *bias, attrs.k)) {
         attrs.in_scale = input->q.scale;
         attrs.in_zero = input->q.zero;
-        const bool quad =
-            is_seven_bit(*input) && kernels::quad_safe(w.data<int8_t>(), w.extent(1), gemm.trans_b, attrs.k, attrs.n);
-        attrs.int8_class = static_cast<int64_t>(quad ? kernels::Int8Class::kA7Quad : kernels::Int8Class::kExact8);
+        attrs.int8_class = int8_class_of(is_seven_bit(*input), [&](Int8Class c) {
+          return kernels::a7_safe(c, w.data<int8_t>(), w.extent(1), gemm.trans_b, attrs.k, attrs.n);
+        });
         replace(node, "Linear", ops::LinearAttrs(attrs), input->value,
                 ops::pack_linear_weights(w, gemm.trans_b, DType::kI8), std::move(operands->bias),
                 std::move(operands->scale));
@@ -239,10 +250,10 @@ class Packer {
       if (auto operands = int8_operands(*weights, *input, sums, *bias, k)) {
         attrs.in_scale = input->q.scale;
         attrs.in_zero = input->q.zero;
-        const bool quad = is_seven_bit(*input) && !attrs.depthwise() &&
-                          kernels::quad_safe_conv(w.data<int8_t>(), attrs.out_channels, attrs.in_channels / attrs.group,
-                                                  attrs.kernel_shape[0], attrs.kernel_shape[1]);
-        attrs.int8_class = static_cast<int64_t>(quad ? kernels::Int8Class::kA7Quad : kernels::Int8Class::kExact8);
+        attrs.int8_class = int8_class_of(is_seven_bit(*input) && !attrs.depthwise(), [&](Int8Class c) {
+          return kernels::a7_safe_conv(c, w.data<int8_t>(), attrs.out_channels, attrs.in_channels / attrs.group,
+                                       attrs.kernel_shape[0], attrs.kernel_shape[1]);
+        });
         Tensor packed = ops::pack_conv_weights(w, attrs, DType::kI8);
         replace(node, "Conv", std::move(attrs), input->value, std::move(packed), std::move(operands->bias),
                 std::move(operands->scale));
@@ -280,9 +291,9 @@ class Packer {
       Tensor scale = Tensor::zeros(DType::kF32, {rows});
       for (int64_t i = 0; i < rows; ++i)
         scale.mutable_data<float>()[i] = attrs.h_scale * weights->scales[static_cast<size_t>(i)];
-      const bool quad =
-          attrs.h_max <= 127 && kernels::quad_safe(w.data<int8_t>(), attrs.hidden, true, attrs.hidden, rows);
-      attrs.int8_class = static_cast<int64_t>(quad ? kernels::Int8Class::kA7Quad : kernels::Int8Class::kExact8);
+      attrs.int8_class = int8_class_of(attrs.h_max <= 127, [&](Int8Class c) {
+        return kernels::a7_safe(c, w.data<int8_t>(), attrs.hidden, true, attrs.hidden, rows);
+      });
       node->attrs = Attrs::make(ops::RecurrenceAttrs(attrs));
       graph_.set_input(node, ops::kRecurrenceScale, graph_.add_constant(node->name + ":scale", std::move(scale)));
       graph_.set_input(node, ops::kRecurrenceBias, graph_.add_constant(node->name + ":zero_bias", std::move(bias)));

@@ -21,7 +21,7 @@ struct Layer {
 std::vector<Layer> find_layers(ir::Graph& graph);
 
 struct Scheme {
-  int levels = 255;  // 255: u8; 127: 7 bits, with weights projected for the A7-quad kernels
+  int levels = 255;  // 255: u8; 127: 7 bits, with weights for the A7 kernels
   RangeMethod method = RangeMethod::kMse;
   std::set<std::string, std::less<>> keep_float;  // names of nodes
 };

@@ -155,14 +155,17 @@ TEST(Lower, QuantizedResidual) {
   EXPECT_EQ(count_ops(*g, "DequantizeLinear"), 1);  // of the output
 }
 
-TEST(Lower, SevenBitActivationsMakeQuadLayers) {
-  Net n;
-  ir::Value* x = n.seven_bit(n.input({4, 40}), 0.016F, 60);
-  n.output(n.b.op("MatMul", {x, n.int8({40, 24}, 1, 60)}));
-  auto g = n.lowered();
-  ASSERT_EQ(count_ops(*g, "Linear", kLowpDomain), 1);
-  EXPECT_EQ(test::find_op_node(*g, "Linear", kLowpDomain)->attrs.get<ops::LinearAttrs>().int8_class,
-            static_cast<int64_t>(kernels::Int8Class::kA7Quad));
+TEST(Lower, SevenBitActivationsMakeA7Layers) {
+  // Any four weights of 60 are safe, any eight of 30.
+  for (auto [limit, int8_class] : {std::pair{60, kernels::Int8Class::kA7Quad}, {30, kernels::Int8Class::kA7Oct}}) {
+    Net n;
+    ir::Value* x = n.seven_bit(n.input({4, 40}), 0.016F, 60);
+    n.output(n.b.op("MatMul", {x, n.int8({40, 24}, 1, limit)}));
+    auto g = n.lowered();
+    ASSERT_EQ(count_ops(*g, "Linear", kLowpDomain), 1);
+    EXPECT_EQ(test::find_op_node(*g, "Linear", kLowpDomain)->attrs.get<ops::LinearAttrs>().int8_class,
+              static_cast<int64_t>(int8_class));
+  }
   // Not with weights that could overflow 16 bit, nor with eight-bit activations.
   Net large;
   large.output(large.b.op("MatMul", {large.seven_bit(large.input({4, 40}), 0.016F, 60), large.int8({40, 24}, 1)}));
@@ -187,7 +190,7 @@ TEST(Lower, ClipAndSevenBitRequantizationGoIntoTheEpilogue) {
   EXPECT_EQ(count_ops(*g, "QuantizeLinear"), 1);
   for (const auto& node : g->nodes()) {
     if (node->op->domain == kLowpDomain && node->op->name == "Conv") {
-      EXPECT_EQ(node->attrs.get<ops::PackedConvAttrs>().int8_class, 1);
+      EXPECT_NE(node->attrs.get<ops::PackedConvAttrs>().int8_class, 0);
     }
   }
 }

@@ -1,6 +1,9 @@
 // Observers, weights, and post-training quantization as compile() does it.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <numeric>
+
 #include "ops/packed.h"
 #include "quant/observer.h"
 #include "quant/weights.h"
@@ -54,7 +57,7 @@ TEST(Observer, RefusesNanAndInfinity) {
 TEST(Weights, RoundingErrorIsAtMostHalfAStepOrClipped) {
   Random random;
   const Tensor w = test::random_floats(random, {6, 40});
-  const auto q = quant::quantize_weights(w, 0);
+  const auto q = quant::quantize_weights(w, quant::ChannelOrder::along_axis(w, 0));
   for (int64_t i = 0; i < w.size(); ++i) {
     const float s = q.scales.data<float>()[i / 40];
     const float back = static_cast<float>(q.values.data<int8_t>()[i]) * s;
@@ -64,14 +67,55 @@ TEST(Weights, RoundingErrorIsAtMostHalfAStepOrClipped) {
   }
 }
 
-TEST(Weights, ProjectionMakesQuadsSafe) {
+double error_of(const quant::QuantizedWeights& q) { return std::accumulate(q.errors.begin(), q.errors.end(), 0.0); }
+
+TEST(Weights, KeepToTheLimitOfAnA7Class) {
+  using kernels::Int8Class;
   Random random;
-  for (const int64_t k : {1, 7, 40, 65}) {
-    Tensor w = test::random_tensor(random, DType::kI8, {k, 24}, -127, 127);
-    quant::project_quads(w, 24, k, [](int64_t c, int64_t r) { return r * 24 + c; });
-    EXPECT_TRUE(kernels::quad_safe(w.data<int8_t>(), 24, false, k, 24)) << k;
-    EXPECT_EQ(quant::project_quads(w, 24, k, [](int64_t c, int64_t r) { return r * 24 + c; }), 0);
+  for (const int64_t k : {1, 7, 40, 65, 300}) {
+    const Tensor w = test::random_floats(random, {k, 24});
+    const quant::ChannelOrder order = quant::ChannelOrder::along_axis(w, 1);
+    const double exact = error_of(quant::quantize_weights(w, order));
+    for (Int8Class c : {Int8Class::kA7Quad, Int8Class::kA7Oct}) {
+      const auto q = quant::quantize_weights(w, order, c);
+      EXPECT_TRUE(kernels::a7_safe(c, q.values.data<int8_t>(), 24, false, k, 24)) << k;
+      double error = 0;
+      for (int64_t i = 0; i < w.size(); ++i) {
+        const float back = static_cast<float>(q.values.data<int8_t>()[i]) * q.scales.data<float>()[i % 24];
+        error += std::pow(static_cast<double>(back) - static_cast<double>(w.data<float>()[i]), 2);
+      }
+      EXPECT_NEAR(error, error_of(q), 1e-6 * error + 1e-12);
+      EXPECT_GE(error, exact * 0.999);
+    }
   }
+}
+
+// In the order of the kernels: (kh, kw, c).
+TEST(Weights, FiltersKeepToTheLimit) {
+  Random random;
+  const Tensor w = test::random_floats(random, {6, 5, 3, 2});
+  for (kernels::Int8Class c : {kernels::Int8Class::kA7Quad, kernels::Int8Class::kA7Oct}) {
+    const auto q = quant::quantize_weights(w, quant::ChannelOrder::of_filters(w), c);
+    EXPECT_TRUE(kernels::a7_safe_conv(c, q.values.data<int8_t>(), 6, 5, 3, 2));
+  }
+}
+
+// Gaussian weights cost less than doubling the error; a channel of equal large weights only fits the exact class.
+TEST(Weights, TheClassFollowsFromTheError) {
+  Random random;
+  Tensor w = Tensor::zeros(DType::kF32, {32, 256});
+  for (int64_t i = 0; i < w.size(); ++i) {
+    float sum = 0;
+    for (int j = 0; j < 12; ++j) sum += random.uniform(-0.5F, 0.5F);
+    w.mutable_data<float>()[i] = sum;
+  }
+  const quant::ChannelOrder order = quant::ChannelOrder::along_axis(w, 0);
+  auto safe = [&](kernels::Int8Class c) {
+    return kernels::a7_safe(c, quant::quantize_weights_a7(w, order).values.data<int8_t>(), 256, true, 256, 32);
+  };
+  EXPECT_TRUE(safe(kernels::Int8Class::kA7Oct));
+  for (int64_t i = 0; i < w.size(); ++i) w.mutable_data<float>()[i] = random.uniform(0.5F, 1.0F);
+  EXPECT_FALSE(safe(kernels::Int8Class::kA7Quad));
 }
 
 TEST(Compile, CalibrationMustBeThere) {
@@ -130,8 +174,8 @@ TEST(Compile, ALayerThatInt8HurtsStaysFp32) {
   EXPECT_NE(compiled->report.layers[0].reason.find("INT8 hurts"), std::string::npos);
 }
 
-// One large weight a column, the others small: no sum of four can overflow.
-TEST(Compile, ForAvx2MakesQuadLayersWithTheSameOutputsEverywhere) {
+// One large weight a column, the others small: no sum of eight can overflow.
+TEST(Compile, ForAvx2MakesOctLayersWithTheSameOutputsEverywhere) {
   test::ModelBuilder m;
   ir::Value* x = m.graph->add_input("x", TensorType(DType::kF32, Extents{16, 64}));
   Tensor w = test::random_floats(m.random, {64, 32}, -0.2, 0.2);
@@ -142,7 +186,7 @@ TEST(Compile, ForAvx2MakesQuadLayersWithTheSameOutputsEverywhere) {
   auto engine = test::compile_ok(*m.graph, test::options_for(PrecisionMode::kInt8, "avx2"), &samples);
   const ir::Node* linear = test::find_op_node(engine->graph(), "Linear", kLowpDomain);
   ASSERT_NE(linear, nullptr);
-  EXPECT_EQ(linear->attrs.get<ops::LinearAttrs>().int8_class, static_cast<int64_t>(kernels::Int8Class::kA7Quad));
+  EXPECT_EQ(linear->attrs.get<ops::LinearAttrs>().int8_class, static_cast<int64_t>(kernels::Int8Class::kA7Oct));
   const Tensor want = test::run_ok(*test::open_session(engine), in)[0];
   test::for_each_target(
       [&](int threads) { EXPECT_TRUE(test::run_ok(*test::open_session(engine, threads), in)[0].same_bits(want)); });

@@ -38,7 +38,8 @@ struct Kind {
 constexpr Kind kKinds[] = {{"f32", DType::kF32, WeightKind::kF32, Int8Class::kExact8},
                            {"bf16", DType::kBF16, WeightKind::kBF16, Int8Class::kExact8},
                            {"u8", DType::kU8, WeightKind::kS8, Int8Class::kExact8},
-                           {"a7", DType::kU8, WeightKind::kS8, Int8Class::kA7Quad}};
+                           {"quad", DType::kU8, WeightKind::kS8, Int8Class::kA7Quad},
+                           {"oct", DType::kU8, WeightKind::kS8, Int8Class::kA7Oct}};
 
 void run(benchmark::State& state, const Layer& l, const Kind& kind, int threads) {
   ConvArgs a;
@@ -62,7 +63,7 @@ void run(benchmark::State& state, const Layer& l, const Kind& kind, int threads)
     a.epilogue.out = DType::kBF16;
   }
   auto scratch = *AlignedBuffer::zeroed(conv_scratch(a, threads));
-  const double peak = peak_macs(kind.weights, kind.int8_class == Int8Class::kA7Quad);
+  const double peak = peak_macs(kind.weights, kind.int8_class);
   auto start = std::chrono::steady_clock::now();
   for (auto _ : state) conv(a, scratch.data(), threads);
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

@@ -49,6 +49,7 @@ constexpr Kind kKinds[] = {
     {DType::kU8, WeightKind::kS8},
     {DType::kI8, WeightKind::kS8},
     {DType::kU8, WeightKind::kS8, Int8Class::kA7Quad},
+    {DType::kU8, WeightKind::kS8, Int8Class::kA7Oct},
 };
 
 void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
@@ -70,7 +71,7 @@ void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
 
   const size_t in_count = static_cast<size_t>((s.batch * s.in_h * s.in_w - 1) * a.in_ld + s.in_c);
   GuardedBuffer in(in_count * static_cast<size_t>(dtype_bits(kind.in)) / 8);
-  fill_random(random, kind.in, in.data(), in_count, kind.int8_class == Int8Class::kA7Quad ? 127 : 255);
+  fill_random(random, kind.in, in.data(), in_count, kind.int8_class == Int8Class::kExact8 ? 255 : 127);
   a.in = in.data();
 
   const bool is_int = kind.weights == WeightKind::kS8;
@@ -79,9 +80,10 @@ void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
   std::vector<int8_t> weights_s8(static_cast<size_t>(weights_count));
   fill_random(random, DType::kF32, weights_f32.data(), weights_f32.size());
   fill_random(random, DType::kI8, weights_s8.data(), weights_s8.size());
-  if (kind.int8_class == Int8Class::kA7Quad) {
-    for (int8_t& w : weights_s8) w /= 2;  // at most 64: any four are safe
-    ASSERT_TRUE(quad_safe_conv(weights_s8.data(), s.out_c, cg, s.kernel_h, s.kernel_w));
+  if (kind.int8_class != Int8Class::kExact8) {
+    const auto safe = static_cast<int8_t>(lane_weights(kind.int8_class) / 2);  // any four of 64, eight of 32
+    for (int8_t& w : weights_s8) w /= safe;
+    ASSERT_TRUE(a7_safe_conv(kind.int8_class, weights_s8.data(), s.out_c, cg, s.kernel_h, s.kernel_w));
   }
   GuardedBuffer packed(packed_conv_bytes(kind.weights, s.out_c, cg, s.kernel_h, s.kernel_w, s.groups), kPackedAlign);
   if (is_int)

@@ -16,8 +16,12 @@ struct ExactRows {
   static constexpr int kRows[] = {0, 5, 2, 0, 1, 0, 0};
 };
 // 8 accumulators, 2 of B, the ones, and temporaries.
-struct A7Rows {
+struct QuadRows {
   static constexpr int kRows[] = {0, 4, 2, 0, 1, 0, 0};
+};
+// 6 accumulators, their 16-bit sums, 2 of B, 1 of A and a product: all 16.
+struct OctRows {
+  static constexpr int kRows[] = {0, 3, 1, 0, 0, 0, 0};
 };
 constexpr TileSet kF32 = make_tiles<StepF32, FloatRows>(kernels::RowForm::kF32);
 // Two of B, their halves, one of A; gcc 12 spills 1 x 4.
@@ -26,7 +30,8 @@ struct WideRows {
 };
 constexpr TileSet kBF16Wide = make_tiles<StepBF16Wide, WideRows>(kernels::RowForm::kF32);
 constexpr TileSet kExact = make_tiles<StepExact, ExactRows>(kernels::RowForm::kWide);
-constexpr TileSet kA7 = make_tiles<StepA7, A7Rows>(kernels::RowForm::kU8);
+constexpr TileSet kQuad = make_tiles<StepQuad, QuadRows>(kernels::RowForm::kU8);
+constexpr TileSet kOct = make_tiles<StepOct, OctRows>(kernels::RowForm::kU8);
 
 }  // namespace
 
@@ -36,7 +41,8 @@ const kernels::GemmTable gemm_kernels = {
     .bf16_dot = nullptr,
     .bf16_wide = &kBF16Wide,
     .s8_exact = &kExact,
-    .s8_a7 = &kA7,
+    .s8_quad = &kQuad,
+    .s8_oct = &kOct,
     .gather = kGather,
     .expand_bf16 = expand_bf16,
     .expand_f16 = expand_f16,

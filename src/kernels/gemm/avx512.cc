@@ -26,7 +26,12 @@ struct ExactRows {
 };
 constexpr TileSet kBF16Wide = make_tiles<StepBF16Wide, WideRows>(kernels::RowForm::kF32);
 constexpr TileSet kExact = make_tiles<StepExact, ExactRows>(kernels::RowForm::kWide);
-constexpr TileSet kA7 = make_tiles<StepA7, IntRows>(kernels::RowForm::kU8);
+// 16-bit sums besides.
+struct OctRows {
+  static constexpr int kRows[] = {0, 10, 5, 3, 2, 0, 0};
+};
+constexpr TileSet kQuad = make_tiles<StepQuad, IntRows>(kernels::RowForm::kU8);
+constexpr TileSet kOct = make_tiles<StepOct, OctRows>(kernels::RowForm::kU8);
 
 }  // namespace
 
@@ -36,7 +41,8 @@ const kernels::GemmTable gemm_kernels = {
     .bf16_dot = nullptr,
     .bf16_wide = &kBF16Wide,
     .s8_exact = &kExact,
-    .s8_a7 = &kA7,
+    .s8_quad = &kQuad,
+    .s8_oct = &kOct,
     .gather = kGather,
     .expand_bf16 = expand_bf16,
     .expand_f16 = expand_f16,

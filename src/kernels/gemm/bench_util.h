@@ -9,6 +9,6 @@ namespace lowp::kernels {
 
 // Multiply-accumulates a second of the active target's best instruction for the kind, on this core now. Measured once a
 // kind; 0 where it is not known.
-double peak_macs(WeightKind kind, bool int8_a7);
+double peak_macs(WeightKind kind, Int8Class int8_class);
 
 }  // namespace lowp::kernels

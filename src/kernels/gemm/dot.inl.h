@@ -1,7 +1,9 @@
 // The integer and bf16 dot products of one 16-column panel row, for each target.
 //   splat4(p)           four bytes of A in every lane
 //   dot_u8s8(acc,a,b)   acc += sum of 4 u8 x s8, exact (VNNI targets and emu512)
-//   Part, maddubs, ...  the registers and instructions of the two ways without VNNI
+//   Part, maddubs, ...  the registers and instructions of the ways without VNNI
+//   add32_into(s, p)    s += p in the register that s is in, not to be reassociated with the next: gcc 12 would add
+//                       products first, keep them and spill sums
 //   dot_bf16(acc,a,b)   vdpbf16ps: acc = fma(a1, b1, acc), then fma(a0, b0, acc); denormals in and out are zero
 #pragma once
 
@@ -36,7 +38,16 @@ inline Part maddubs(Part a, Part b) { return _mm512_maddubs_epi16(a, b); }
 inline Part madd(Part a, Part b) { return _mm512_madd_epi16(a, b); }
 inline Part add16(Part a, Part b) { return _mm512_add_epi16(a, b); }
 inline Part add32(Part a, Part b) { return _mm512_add_epi32(a, b); }
+inline void add16_into(Part& sum, Part b) {
+  sum = add16(sum, b);
+  __asm__("" : "+v"(sum));
+}
+inline void add32_into(Part& sum, Part b) {
+  sum = add32(sum, b);
+  __asm__("" : "+v"(sum));
+}
 inline Part ones16() { return _mm512_set1_epi16(1); }
+inline Part ones16_now() { return ones16(); }
 #endif
 #if defined(__AVX512BF16__)
 #define LOWP_HAS_BF16_DOT
@@ -65,7 +76,15 @@ inline Part maddubs(Part a, Part b) { return _mm256_maddubs_epi16(a, b); }
 inline Part madd(Part a, Part b) { return _mm256_madd_epi16(a, b); }
 inline Part add16(Part a, Part b) { return _mm256_add_epi16(a, b); }
 inline Part add32(Part a, Part b) { return _mm256_add_epi32(a, b); }
+inline void add16_into(Part& sum, Part b) { __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(b)); }
+inline void add32_into(Part& sum, Part b) { __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(b)); }
 inline Part ones16() { return _mm256_set1_epi16(1); }
+// The same, made where it is wanted: a loop that needs all registers has none to keep it in.
+inline Part ones16_now() {
+  Part ones;
+  __asm__ volatile("vpcmpeqw %0, %0, %0\n\tvpsrlw $15, %0, %0" : "=x"(ones));
+  return ones;
+}
 #endif
 
 #else

@@ -14,8 +14,9 @@ constexpr int64_t kChunkBytes = 256 << 10;
 constexpr int64_t kMaxChunkRows = 448;
 // Bytes of panels that stay in L1 (32 or 48 KB) together with one tile's rows and sums.
 constexpr int64_t kPanelsInL1 = 20 << 10;
-// Panels that rows can meet one group after the other.
-constexpr int64_t kMaxRowPanels = kPanelsInL1 / (kPanel * 4);
+// Sums that one epilogue takes: its preparation (scales, bounds of the clamp) costs about 60 cycles. EfficientNet-lite0
+// in INT8 runs 1.3x as fast as with tiles of 4 x 16 on their own (Zen 3); the large tiles of AVX-512 are enough alone.
+constexpr int64_t kEpilogueSums = 384;
 
 size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
@@ -74,15 +75,15 @@ void choose_kernel(const GemmJob& job, Plan& p) {
       }
       break;
     case WeightKind::kS8: {
-      p.tiles = job.int8_class == Int8Class::kA7Quad ? t.s8_a7 : t.s8_exact;
+      p.tiles = int8_tiles(t, job.int8_class);
       p.group = 4;
       const bool is_signed = job.a_dtype == DType::kI8;
       if (p.tiles->form == RowForm::kWide)
         p.gather = gather_of(t, is_signed ? Gather::kS8ToWide : Gather::kU8ToWide);
       else if (is_signed)
         p.gather = gather_of(t, Gather::kS8ToU8);
-      // A7 kernels take k by eights and must not cross a tap; a last four is possible with one tap only.
-      else if (job.c % (many_taps ? 8 : 4) != 0)
+      // A7 kernels take k by eights or sixteens and must not cross a tap; last fours are possible with one tap only.
+      else if (job.c % (many_taps ? 2 * lane_weights(job.int8_class) : 4) != 0)
         p.gather = gather_of(t, !job.slack || job.c > 32 ? Gather::kCopy1
                                 : job.c > 16             ? Gather::kShort1x32
                                                          : Gather::kShort1x16);
@@ -144,9 +145,8 @@ int next_panels(const TileSet& tiles, int64_t m, int64_t left) {
 // finished whole; else each group of panels passes over the chunk.
 bool rows_first(const Plan& p, int64_t panels) { return panels * p.b_stride <= kPanelsInL1; }
 
-bool rows_can_be_first(const Plan& p, int64_t panels) {
-  return p.k > 0 && p.expand == nullptr && panels <= kMaxRowPanels;
-}
+// Copies of panels in f32 are made for one group at a time.
+bool rows_can_be_first(const Plan& p) { return p.k > 0 && p.expand == nullptr; }
 
 void split_threads(const GemmJob& job, int threads, Plan& p) {
   if (job.choice.split_m != 0) {
@@ -202,7 +202,7 @@ Plan make_plan(const GemmJob& job, int threads) {
   LOWP_CHECK(job.choice.chunk >= 0);
   if (job.choice.chunk != 0) p.chunk = std::min<int64_t>(rows, job.choice.chunk);
 
-  size_t at = align64(kMaxAccBytes);
+  size_t at = kMaxAcc * sizeof(float);
   p.pointers_at = at;
   at += align64(static_cast<size_t>(p.chunk * job.taps) * sizeof(void*));
   if (p.gather != nullptr) {
@@ -231,30 +231,38 @@ class Block {
 
   void run(int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
     for (int64_t start = m0; start < m1; start += p_.chunk) {
-      const int64_t rows = std::min(p_.chunk, m1 - start);
-      read_rows(start, rows);
+      start_ = start;
+      rows_ = std::min(p_.chunk, m1 - start);
+      read_rows();
       const bool rows_outermost = p_.loop == Loop::kFormula ? rows_first(p_, p1 - p0) : p_.loop == Loop::kRowsOutside;
-      if (rows_outermost && rows_can_be_first(p_, p1 - p0))
-        rows_outside(start, rows, p0, p1);
+      if (rows_outermost && rows_can_be_first(p_))
+        rows_outside(p0, p1);
       else
-        panels_outside(start, rows, p0, p1, start + rows < m1);
+        panels_outside(p0, p1, start + rows_ < m1);
     }
   }
 
  private:
+  // Panels that the tiles of one call pass over: np side by side, `groups` times.
+  struct Segment {
+    int64_t panel;
+    int np;
+    int64_t groups;
+    int64_t panels() const { return np * groups; }
+  };
+
   // Finds the chunk's rows, and converts them where the kernel wants another form.
-  void read_rows(int64_t start, int64_t rows) {
+  void read_rows() {
+    const int64_t rows = rows_;
     const void** pointers = reinterpret_cast<const void**>(scratch_ + p_.pointers_at);
-    job_.rows(job_.context, start, rows, rows, pointers);
+    job_.rows(job_.context, start_, rows, rows, pointers);
     tile_ = {.rows = pointers,
              .rows_stride = rows,
              .taps = job_.taps,
              .c = job_.c,
              .b = nullptr,
              .b_stride = p_.b_stride,
-             .prefetch = nullptr,
-             .prefetch_step = 0,
-             .acc = scratch_};
+             .acc = nullptr};
     if (p_.gather == nullptr) return;
     const void** gathered = reinterpret_cast<const void**>(scratch_ + p_.gathered_pointers_at);
     for (int64_t i = 0; i < rows; ++i) {
@@ -267,84 +275,128 @@ class Block {
     tile_.c = round_up(p_.k, p_.group);
   }
 
-  // Panels of the next group where `left` remain.
-  int group_of(int64_t rows, int64_t left) const {
-    return p_.width != 0 && p_.width <= left ? p_.width : next_panels(*p_.tiles, rows, left);
+  // The next panels where `left` remain, the first of them `panel` (the last plus one when going backwards).
+  Segment segment_at(int64_t panel, int64_t left) const {
+    auto group_of = [&](int64_t remaining) {
+      return p_.width != 0 && p_.width <= remaining ? p_.width : next_panels(*p_.tiles, rows_, remaining);
+    };
+    const int np = group_of(left);
+    const int64_t tile = std::min<int64_t>(rows_, p_.tiles->max_rows[np]) * np * kPanel;
+    int64_t most = p_.expand != nullptr ? 1
+                                        : std::min({ceil_div(kEpilogueSums, tile), kMaxAcc / tile,
+                                                    kPanelsInL1 / std::max<int64_t>(np * p_.b_stride, 1)});
+    int64_t groups = 1;
+    while (groups < most && left - groups * np >= np && group_of(left - groups * np) == np) ++groups;
+    return {job_.backwards ? panel - np * groups : panel, np, groups};
   }
 
-  // The tiles of one group together fetch the next group's panels from memory or L3 to L2 while they compute: without
+  // Tiles of rows, and how many of them share an epilogue.
+  struct RowTiles {
+    int64_t count, together;
+  };
+  RowTiles row_tiles(int64_t max_rows, int64_t panels) const {
+    const int64_t count = ceil_div(rows_, max_rows), sums = ceil_div(rows_, count) * panels * kPanel;
+    return {count, std::clamp<int64_t>(kEpilogueSums / sums, 1, kMaxAcc / sums)};
+  }
+
+  // The tiles of one segment together fetch the next one's panels from memory or L3 to L2 while they compute: without
   // that ResNet-50 and BERT in FP32 wait for a fifth of their time on a CPU whose core reads 15 GB/s from memory.
   // Evenly, so that the rate stays low. `more`: another chunk follows and starts with the first panels again.
-  void panels_outside(int64_t start, int64_t rows, int64_t p0, int64_t p1, bool more) {
-    const bool backwards = job_.backwards;
-    for (int64_t left = p1 - p0; left > 0;) {
-      const int np = group_of(rows, left);
-      const int64_t panel = backwards ? p0 + left - np : p1 - left;
-      left -= np;
-      const char* b = panels_at(panel, np);
-      const int64_t tiles = ceil_div(rows, p_.tiles->max_rows[np]);
-      const int64_t count = left > 0 ? std::min<int64_t>(np, left) : more ? std::min<int64_t>(np, p1 - p0) : 0;
-      const int64_t next = left > 0 ? (backwards ? panel - count : panel + np) : (backwards ? p1 - count : p0);
-      const char* wanted = static_cast<const char*>(job_.b) + next * p_.b_stride;
-      tile_.prefetch_step = ceil_div(count * p_.b_stride, std::max<int64_t>(tiles * (tile_.b_stride / 64), 1));
-      for (int64_t i = 0; i < tiles; ++i) {
-        const int64_t r0 = rows * i / tiles;
-        tile_.prefetch = wanted + count * p_.b_stride * i / tiles;
-        if (i == 0) fetch_outputs(start, rows, 0, tiles, panel, np);
-        if (i + 1 < tiles) fetch_outputs(start, rows, i + 1, tiles, panel, np);
-        tile(start, r0, rows * (i + 1) / tiles - r0, panel, np, b);
+  void panels_outside(int64_t p0, int64_t p1, bool more) {
+    const int64_t first = job_.backwards ? p1 : p0;
+    int64_t left = p1 - p0;
+    for (Segment s = segment_at(first, left); left > 0;) {
+      left -= s.panels();
+      const Segment next =
+          left > 0 ? segment_at(job_.backwards ? s.panel : s.panel + s.panels(), left) : segment_at(first, p1 - p0);
+      const RowTiles tiles = row_tiles(p_.tiles->max_rows[s.np], s.panels());
+      const int64_t fetched = left > 0 || more ? next.panels() * p_.b_stride : 0;
+      const char* b = panels_at(s);
+      tile_.prefetch_step = ceil_div(fetched, std::max<int64_t>(tiles.count * s.groups * (tile_.b_stride / 64), 1));
+      for (int64_t i = 0; i < tiles.count; i += tiles.together) {
+        tile_.prefetch = static_cast<const char*>(job_.b) + next.panel * p_.b_stride + fetched * i / tiles.count;
+        block(tiles, i, s, b);
       }
+      s = next;
     }
+  }
+
+  void rows_outside(int64_t p0, int64_t p1) {
     tile_.prefetch_step = 0;
-  }
-
-  void rows_outside(int64_t start, int64_t rows, int64_t p0, int64_t p1) {
-    // Groups of panels, and the rows that all of them can take.
-    uint8_t groups[kMaxRowPanels];
-    int count = 0, limit = kMaxTileRows;
-    for (int64_t panel = p0; panel < p1; panel += groups[count++]) {
-      groups[count] = static_cast<uint8_t>(group_of(rows, p1 - panel));
-      limit = std::min<int>(limit, p_.tiles->max_rows[groups[count]]);
-    }
-    const int64_t tiles = ceil_div(rows, limit);
-    for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t r0 = rows * i / tiles, r1 = rows * (i + 1) / tiles;
-      int64_t panel = p0;
-      for (int g = 0; g < count; panel += groups[g++]) {
-        if (i == 0) fetch_outputs(start, rows, 0, tiles, panel, groups[g]);
-        if (i + 1 < tiles) fetch_outputs(start, rows, i + 1, tiles, panel, groups[g]);
-        tile(start, r0, r1 - r0, panel, groups[g], panels_at(panel, groups[g]));
+    int max_rows = kMaxTileRows;
+    int64_t widest = 1;
+    auto for_segments = [&](auto&& body) {
+      int64_t left = p1 - p0;
+      for (int64_t panel = job_.backwards ? p1 : p0; left > 0;) {
+        const Segment s = segment_at(panel, left);
+        body(s);
+        panel = job_.backwards ? s.panel : s.panel + s.panels();
+        left -= s.panels();
       }
+    };
+    constexpr int kKept = 64;  // segments that are not worked out anew for each tile
+    Segment kept[kKept];
+    int count = 0;
+    for_segments([&](const Segment& s) {
+      if (count < kKept) kept[count] = s;
+      ++count;
+      max_rows = std::min<int>(max_rows, p_.tiles->max_rows[s.np]);
+      widest = std::max(widest, s.panels());
+    });
+    const RowTiles tiles = row_tiles(max_rows, widest);
+    for (int64_t i = 0; i < tiles.count; i += tiles.together) {
+      auto body = [&](const Segment& s) { block(tiles, i, s, panels_at(s)); };
+      if (count <= kKept)
+        std::for_each(kept, kept + count, body);
+      else
+        for_segments(body);
     }
   }
 
-  // The first of np panels, expanded where the kernel wants f32.
-  const char* panels_at(int64_t panel, int np) {
-    const char* b = static_cast<const char*>(job_.b) + panel * p_.b_stride;
+  // The segment's first panel, expanded where the kernel wants f32.
+  const char* panels_at(const Segment& s) {
+    const char* b = static_cast<const char*>(job_.b) + s.panel * p_.b_stride;
     if (p_.expand == nullptr) return b;
     const int64_t k = round_up(p_.k, 2);
     float* expanded = reinterpret_cast<float*>(scratch_ + p_.expanded_at);
-    p_.expand(b, p_.b_stride, k, np, expanded);
+    p_.expand(b, p_.b_stride, k, s.np, expanded);
     tile_.b_stride = k * kPanel * static_cast<int64_t>(sizeof(float));
     return reinterpret_cast<const char*>(expanded);
   }
 
-  // Rows [r0, r0 + count) of the chunk that starts at row `start`, against np panels.
-  void tile(int64_t start, int64_t r0, int64_t count, int64_t panel, int np, const char* b) {
+  // Tiles i to i + tiles.together of rows against a segment's panels, and their epilogue.
+  void block(const RowTiles& tiles, int64_t i, const Segment& s, const char* b) {
     const Epilogue& e = *job_.epilogue;
-    const int64_t row = start + r0, column = panel * kPanel;
+    const int64_t column = s.panel * kPanel, columns = std::min<int64_t>(s.panels() * kPanel, job_.n - column);
+    const int64_t end = std::min(i + tiles.together, tiles.count);
+    auto first_row = [&](int64_t tile) { return rows_ * tile / tiles.count; };
+    const int64_t begin = first_row(i), rows = first_row(end) - begin;
+    if (i == 0) fetch_outputs(begin, rows, column, columns);
+    if (end < tiles.count) {
+      const int64_t after = first_row(std::min(end + tiles.together, tiles.count));
+      fetch_outputs(begin + rows, after - begin - rows, column, columns);
+    }
     TileArgs t = tile_;
-    t.rows += r0;
     t.b = b;
-    const int64_t columns = std::min<int64_t>(np * kPanel, job_.n - column);
+    t.groups = s.groups;
+    t.acc_ld = s.panels() * kPanel;
     if (job_.b_kind == WeightKind::kS8 && e.bias_s32 != nullptr)
-      t.bias = starts(e.bias_s32 + job_.n0 + column, columns);
-    p_.tiles->tile[count][np](t);
+      t.bias = starts(e.bias_s32 + job_.n0 + column, columns, t.acc_ld);
+    const int64_t fetched = t.prefetch_step * s.groups * (t.b_stride / 64);
+    float* acc = reinterpret_cast<float*>(scratch_);
+    for (; i < end; ++i) {
+      const int64_t r0 = first_row(i), count = first_row(i + 1) - r0;
+      t.rows = tile_.rows + r0;
+      t.acc = acc + (r0 - begin) * t.acc_ld;
+      p_.tiles->tile[count][s.np](t);
+      t.prefetch = static_cast<const char*>(t.prefetch) + fetched;
+    }
+    const int64_t row = start_ + begin;
     EpilogueArgs out{
         .e = &e,
-        .acc = scratch_,
-        .acc_ld = np * kPanel,
-        .rows = static_cast<int>(count),
+        .acc = acc,
+        .acc_ld = t.acc_ld,
+        .rows = static_cast<int>(rows),
         .cols = static_cast<int>(columns),
         .n0 = job_.n0 + column,
         .out = static_cast<char*>(job_.c_out) + (row * job_.ldc + column) * out_bytes_,
@@ -358,20 +410,18 @@ class Block {
     epilogue_(out);
   }
 
-  // The biases of a tile's columns, which the last tile of a row reads beyond N.
-  const int32_t* starts(const int32_t* bias, int64_t columns) {
-    if (columns % kPanel == 0) return bias;
-    std::fill_n(std::copy_n(bias, columns, padded_bias_), round_up(columns, kPanel) - columns, 0);
+  // The biases of a segment's columns, which the last tile of a row reads beyond N.
+  const int32_t* starts(const int32_t* bias, int64_t columns, int64_t padded) {
+    if (columns == padded) return bias;
+    std::fill_n(std::copy_n(bias, columns, padded_bias_), padded - columns, 0);
     return padded_bias_;
   }
 
-  // What the epilogue of tile i of `tiles` over the chunk will write and add comes closer while the tile before
-  // computes: 1.1x to 1.4x on layers with short K whose output is larger than L2.
-  void fetch_outputs(int64_t start, int64_t rows, int64_t i, int64_t tiles, int64_t panel, int np) const {
+  // What the epilogue of the next rows of the chunk will write and add comes closer while the tiles before compute:
+  // 1.1x to 1.4x on layers with short K whose output is larger than L2.
+  void fetch_outputs(int64_t r0, int64_t count, int64_t column, int64_t columns) const {
     const Epilogue& e = *job_.epilogue;
-    const int64_t r0 = rows * i / tiles, count = rows * (i + 1) / tiles - r0;
-    const int64_t row = start + r0, column = panel * kPanel;
-    const int64_t columns = std::min<int64_t>(np * kPanel, job_.n - column);
+    const int64_t row = start_ + r0;
     prefetch_rows<1>(job_.c_out, row * job_.ldc + column, job_.ldc, out_bytes_, count, columns);
     if (e.residual != nullptr) {
       prefetch_rows<0>(e.residual, row * e.residual_ld + job_.n0 + column, e.residual_ld, residual_bytes_, count,
@@ -389,10 +439,11 @@ class Block {
     }
   }
 
-  int32_t padded_bias_[kMaxTilePanels * kPanel];
+  int32_t padded_bias_[kMaxAcc];
   const GemmJob& job_;
   const Plan& p_;
   char* scratch_;
+  int64_t start_ = 0, rows_ = 0;  // of the chunk
   TileArgs tile_{};
   EpilogueFn epilogue_;
   int64_t out_bytes_, residual_bytes_;
@@ -416,7 +467,7 @@ std::vector<KernelChoice> job_candidates(const GemmJob& job, int threads) {
     // One group of panels needs one pass over the rows: there is no order, and a copy is read once.
     const bool one_pass = (width == 0 ? formula_width : width) >= panels;
     for (Loop loop : {Loop::kFormula, other_loop}) {
-      if (loop != Loop::kFormula && (one_pass || !rows_can_be_first(p, all_panels))) continue;
+      if (loop != Loop::kFormula && (one_pass || !rows_can_be_first(p))) continue;
       for (bool gather : {false, true}) {
         if (gather && (p.gather != nullptr || (one_pass && job.taps == 1))) continue;
         KernelChoice c;

@@ -17,24 +17,30 @@
 namespace lowp::kernels {
 
 // A tile whose operands stay in L1 is the peak that the tile code itself can reach.
-double peak_macs(WeightKind kind, bool int8_a7) {
-  static std::map<std::pair<int, bool>, double> measured;
-  auto [entry, fresh] = measured.try_emplace({static_cast<int>(kind), int8_a7}, 0.0);
+double peak_macs(WeightKind kind, Int8Class int8_class) {
+  static std::map<std::pair<WeightKind, Int8Class>, double> measured;
+  auto [entry, fresh] = measured.try_emplace({kind, int8_class}, 0.0);
   if (!fresh) return entry->second;
   const GemmTable& table = *gemm_table(active_target());
-  const TileSet* set = kind == WeightKind::kS8     ? (int8_a7 ? table.s8_a7 : table.s8_exact)
+  const TileSet* set = kind == WeightKind::kS8     ? int8_tiles(table, int8_class)
                        : kind == WeightKind::kBF16 ? (table.bf16_dot != nullptr ? table.bf16_dot : table.f32)
                                                    : table.f32;
   const int np = set->max_rows[2] != 0 ? 2 : 1, rows = set->max_rows[np];
   const int64_t k = 128;
   std::vector<char> a(static_cast<size_t>(rows * k) * 4), b(static_cast<size_t>(np * 16 * k) * 4 + 64),
-      acc(kMaxAccBytes);
+      acc(kMaxAcc * 4);
   std::vector<const void*> pointers;
   for (int i = 0; i < rows; ++i) pointers.push_back(a.data() + i * k * 4);
   const int64_t stride = packed_bytes(kind == WeightKind::kF16 ? WeightKind::kF32 : kind, k, 16);
   const char* b64 = reinterpret_cast<const char*>((reinterpret_cast<uintptr_t>(b.data()) + 63) & ~uintptr_t{63});
-  TileArgs t{
-      .rows = pointers.data(), .rows_stride = rows, .taps = 1, .c = k, .b = b64, .b_stride = stride, .acc = acc.data()};
+  TileArgs t{.rows = pointers.data(),
+             .rows_stride = rows,
+             .taps = 1,
+             .c = k,
+             .b = b64,
+             .b_stride = stride,
+             .acc = acc.data(),
+             .acc_ld = np * 16};
   double best = 0;
   for (int repeat = 0; repeat < 20; ++repeat) {
     auto start = std::chrono::steady_clock::now();
@@ -75,7 +81,8 @@ constexpr Kind kKinds[] = {
     {"f32xbf16", DType::kF32, WeightKind::kBF16, Int8Class::kExact8},
     {"f32xf16", DType::kF32, WeightKind::kF16, Int8Class::kExact8},
     {"u8", DType::kU8, WeightKind::kS8, Int8Class::kExact8},
-    {"a7", DType::kU8, WeightKind::kS8, Int8Class::kA7Quad},
+    {"quad", DType::kU8, WeightKind::kS8, Int8Class::kA7Quad},
+    {"oct", DType::kU8, WeightKind::kS8, Int8Class::kA7Oct},
 };
 
 void run(benchmark::State& state, const Shape& s, const Kind& kind, int threads) {
@@ -94,7 +101,7 @@ void run(benchmark::State& state, const Shape& s, const Kind& kind, int threads)
     g.epilogue.out = DType::kU8;
   }
   auto scratch = *AlignedBuffer::zeroed(gemm_scratch(g, threads));
-  const double peak = peak_macs(kind.b, kind.int8_class == Int8Class::kA7Quad);
+  const double peak = peak_macs(kind.b, kind.int8_class);
   auto start = std::chrono::steady_clock::now();
   for (auto _ : state) gemm(g, scratch.data(), threads);
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

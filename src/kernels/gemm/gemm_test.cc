@@ -25,15 +25,20 @@ struct Case {
   Int8Class int8_class = Int8Class::kExact8;
 };
 constexpr Case kCases[] = {
-    {DType::kF32, WeightKind::kF32},   {DType::kF32, WeightKind::kBF16},
-    {DType::kBF16, WeightKind::kBF16}, {DType::kF32, WeightKind::kF16},
-    {DType::kF16, WeightKind::kF16},   {DType::kU8, WeightKind::kS8},
-    {DType::kI8, WeightKind::kS8},     {DType::kU8, WeightKind::kS8, Int8Class::kA7Quad},
+    {DType::kF32, WeightKind::kF32},
+    {DType::kF32, WeightKind::kBF16},
+    {DType::kBF16, WeightKind::kBF16},
+    {DType::kF32, WeightKind::kF16},
+    {DType::kF16, WeightKind::kF16},
+    {DType::kU8, WeightKind::kS8},
+    {DType::kI8, WeightKind::kS8},
+    {DType::kU8, WeightKind::kS8, Int8Class::kA7Quad},
+    {DType::kU8, WeightKind::kS8, Int8Class::kA7Oct},
 };
 
 std::string describe(const Case& c, int64_t m, int64_t n, int64_t k) {
-  return std::string(dtype_name(c.a)) + " x kind " + std::to_string(static_cast<int>(c.b)) +
-         (c.int8_class == Int8Class::kA7Quad ? " a7" : "") + " m=" + std::to_string(m) + " n=" + std::to_string(n) +
+  return std::string(dtype_name(c.a)) + " x kind " + std::to_string(static_cast<int>(c.b)) + " class " +
+         std::to_string(static_cast<int>(c.int8_class)) + " m=" + std::to_string(m) + " n=" + std::to_string(n) +
          " k=" + std::to_string(k);
 }
 
@@ -54,9 +59,9 @@ std::unique_ptr<GuardedBuffer> random_weights(Random& random, const Case& c, int
   const DType dtype = weight_dtype(c.b);
   std::vector<int8_t> raw(static_cast<size_t>(k * n) * static_cast<size_t>(dtype_bits(dtype)) / 8);
   fill_random(random, dtype, raw.data(), static_cast<size_t>(k * n));
-  if (c.int8_class == Int8Class::kA7Quad) {
-    testing::project_quads(raw, k, n);
-    EXPECT_TRUE(quad_safe(raw.data(), n, false, k, n));
+  if (c.int8_class != Int8Class::kExact8) {
+    testing::make_a7_safe(c.int8_class, raw, k, n);
+    EXPECT_TRUE(a7_safe(c.int8_class, raw.data(), n, false, k, n));
   }
   auto packed = std::make_unique<GuardedBuffer>(packed_bytes(c.b, k, n), kPackedAlign);
   pack(c.b, dtype, raw.data(), n, false, k, n, packed->data());
@@ -77,7 +82,7 @@ void check(const Case& c, int64_t m, int64_t n, int64_t k, uint64_t seed, const 
   const int64_t lda = k + static_cast<int64_t>(seed % 3), ldc = n + static_cast<int64_t>(seed % 2);
   const size_t a_count = m == 0 ? 0 : static_cast<size_t>((m - 1) * lda + k);
   GuardedBuffer a(a_count * static_cast<size_t>(dtype_bits(c.a)) / 8);
-  fill_random(random, c.a, a.data(), a_count, c.int8_class == Int8Class::kA7Quad ? 127 : 255);
+  fill_random(random, c.a, a.data(), a_count, c.int8_class == Int8Class::kExact8 ? 255 : 127);
   auto b = random_weights(random, c, k, n);
   const bool is_int = c.b == WeightKind::kS8;
   const float magnitude = 1.0f / (128.0f * 64.0f * std::sqrt(static_cast<float>(k) + 1.0f));
@@ -239,42 +244,45 @@ TEST(Gemm, Int8Extremes) {
   }
 }
 
-// The largest sums that A7-quad allows: 127 against fours of one sign that add up to 258.
-TEST(Gemm, QuadExtremes) {
-  const int64_t m = 5, n = 16, k = 264;
-  for (int sign : {1, -1}) {
-    std::vector<uint8_t> a(static_cast<size_t>(m * k), 127);
-    std::vector<int8_t> w(static_cast<size_t>(k * n));
-    const int four[4] = {127, 127, 3, 1};
-    for (int64_t i = 0; i < k; ++i) {
-      int64_t rows[4];
-      quad_rows(i, rows);
-      const int64_t which = std::find(rows, rows + 4, i) - rows;
-      for (int64_t j = 0; j < n; ++j)
-        w[static_cast<size_t>(i * n + j)] = static_cast<int8_t>(sign * four[(which + j) % 4]);
-    }
-    ASSERT_TRUE(quad_safe(w.data(), n, false, k, n));
-    auto worse = w;
-    for (int64_t i = 0; i < 8; ++i) {
-      if (std::abs(worse[static_cast<size_t>(i * n)]) == 1) {
-        worse[static_cast<size_t>(i * n)] = static_cast<int8_t>(sign * 2);
-        break;
+// The largest sums that the A7 classes allow: 127 against weights of one sign that add up to 258.
+TEST(Gemm, LaneExtremes) {
+  const int64_t m = 5, n = 16, k = 272;
+  const int weights[kMaxLaneWeights] = {127, 127, 3, 1, 0, 0, 0, 0};
+  for (Int8Class c : {Int8Class::kA7Quad, Int8Class::kA7Oct}) {
+    for (int sign : {1, -1}) {
+      std::vector<uint8_t> a(static_cast<size_t>(m * k), 127);
+      std::vector<int8_t> w(static_cast<size_t>(k * n));
+      for (int64_t i = 0; i < k; ++i) {
+        int64_t rows[kMaxLaneWeights];
+        lane_rows(c, i, rows);
+        const int64_t which = std::find(rows, rows + lane_weights(c), i) - rows;
+        ASSERT_LT(which, lane_weights(c));
+        for (int64_t j = 0; j < n; ++j)
+          w[static_cast<size_t>(i * n + j)] = static_cast<int8_t>(sign * weights[(which + j) % lane_weights(c)]);
       }
+      ASSERT_TRUE(a7_safe(c, w.data(), n, false, k, n));
+      auto worse = w;
+      for (int64_t i = 0; i < 2 * lane_weights(c); ++i) {
+        if (std::abs(worse[static_cast<size_t>(i * n)]) == 1) {
+          worse[static_cast<size_t>(i * n)] = static_cast<int8_t>(sign * 2);
+          break;
+        }
+      }
+      ASSERT_FALSE(a7_safe(c, worse.data(), n, false, k, n));
+      GuardedBuffer b(packed_bytes(WeightKind::kS8, k, n), kPackedAlign);
+      pack_s8(w.data(), n, false, k, n, b.as<int8_t>());
+      std::vector<float> c_out(static_cast<size_t>(m * n)), scale(n, 1.0f);
+      GemmArgs args;
+      args.m = m, args.n = n, args.k = k, args.a_dtype = DType::kU8, args.b_kind = WeightKind::kS8;
+      args.int8_class = c;
+      args.a = a.data(), args.lda = k, args.b = b.data(), args.c = c_out.data(), args.ldc = n;
+      args.epilogue.scale = scale.data();
+      on_every_target([&](Target) {
+        GuardedBuffer scratch(gemm_scratch(args, 1), 64);
+        gemm(args, scratch.data(), 1);
+        for (float y : c_out) ASSERT_EQ(y, static_cast<float>(sign * 127 * 258 * (k / lane_weights(c))));
+      });
     }
-    ASSERT_FALSE(quad_safe(worse.data(), n, false, k, n));
-    GuardedBuffer b(packed_bytes(WeightKind::kS8, k, n), kPackedAlign);
-    pack_s8(w.data(), n, false, k, n, b.as<int8_t>());
-    std::vector<float> c(static_cast<size_t>(m * n)), scale(n, 1.0f);
-    GemmArgs args;
-    args.m = m, args.n = n, args.k = k, args.a_dtype = DType::kU8, args.b_kind = WeightKind::kS8;
-    args.int8_class = Int8Class::kA7Quad;
-    args.a = a.data(), args.lda = k, args.b = b.data(), args.c = c.data(), args.ldc = n;
-    args.epilogue.scale = scale.data();
-    on_every_target([&](Target) {
-      GuardedBuffer scratch(gemm_scratch(args, 1), 64);
-      gemm(args, scratch.data(), 1);
-      for (float y : c) ASSERT_EQ(y, static_cast<float>(sign * 127 * 258 * (k / 4)));
-    });
   }
 }
 

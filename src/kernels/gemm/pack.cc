@@ -76,17 +76,18 @@ void with_types(WeightKind kind, DType src_dtype, const void* src, void* dst, Pa
 
 // at(k): the weight of one column.
 template <typename At>
-bool column_quad_safe(int64_t k, At at) {
-  for (int64_t base = 0; base < k; base += 8) {
-    for (int64_t half = 0; half < 4; half += 2) {
-      int64_t rows[4];
-      quad_rows(base + half, rows);
+bool column_a7_safe(Int8Class c, int64_t k, At at) {
+  const int64_t window = 2 * lane_weights(c);
+  for (int64_t first = 0; first < k; first += window) {
+    for (int64_t half : {0, 2}) {
+      int64_t rows[kMaxLaneWeights];
+      lane_rows(c, first + half, rows);
       int positive = 0, negative = 0;
-      for (int64_t row : rows) {
-        int w = row < k ? at(row) : 0;
+      for (int i = 0; i < lane_weights(c); ++i) {
+        const int w = rows[i] < k ? at(rows[i]) : 0;
         (w > 0 ? positive : negative) += w;
       }
-      if (positive > kQuadLimit || negative < -kQuadLimit) return false;
+      if (positive > kLaneLimit || negative < -kLaneLimit) return false;
     }
   }
   return true;
@@ -203,18 +204,19 @@ void fold_zero_point(const int32_t* bias, const int32_t* sums, int64_t n, DType 
   for (int64_t i = 0; i < n; ++i) bias_s32[i] = static_cast<int32_t>((bias != nullptr ? bias[i] : 0) - zero * sums[i]);
 }
 
-bool quad_safe(const int8_t* src, int64_t ld, bool transposed, int64_t k, int64_t n) {
+bool a7_safe(Int8Class c, const int8_t* src, int64_t ld, bool transposed, int64_t k, int64_t n) {
   for (int64_t j = 0; j < n; ++j) {
-    if (!column_quad_safe(k, [&](int64_t i) { return transposed ? src[j * ld + i] : src[i * ld + j]; })) return false;
+    auto at = [&](int64_t i) { return transposed ? src[j * ld + i] : src[i * ld + j]; };
+    if (!column_a7_safe(c, k, at)) return false;
   }
   return true;
 }
 
-bool quad_safe_conv(const int8_t* src, int64_t out_c, int64_t in_c_per_group, int64_t kh, int64_t kw) {
+bool a7_safe_conv(Int8Class c, const int8_t* src, int64_t out_c, int64_t in_c_per_group, int64_t kh, int64_t kw) {
   const int64_t taps = kh * kw, k = in_c_per_group * taps;
   for (int64_t o = 0; o < out_c; ++o) {
     auto at = [&](int64_t i) { return src[o * k + i % in_c_per_group * taps + i / in_c_per_group]; };
-    if (!column_quad_safe(k, at)) return false;
+    if (!column_a7_safe(c, k, at)) return false;
   }
   return true;
 }

@@ -65,27 +65,32 @@ void column_sums(const int8_t* src, int64_t ld, bool transposed, int64_t k, int6
 void fold_zero_point(const int32_t* bias, const int32_t* sums, int64_t n, DType a_dtype, int32_t a_zero,
                      int32_t* bias_s32);
 
-// How an INT8 layer computes on instruction sets without VNNI; results are the same exact s32 everywhere.
+// How an INT8 layer computes on instruction sets without VNNI; results are the same exact s32 everywhere. The A7
+// classes take activations 0..127 and add several maddubs in 16 bit before they widen: the more, the fewer
+// instructions.
 enum class Int8Class : uint8_t {
-  kExact8,  // activations 0..255: operands widened to 16 bit
-  kA7Quad,  // activations 0..127 and weights for which quad_safe holds: two maddubs added in 16 bit
+  kExact8,  // activations 0..255, any weights: operands widened to 16 bit
+  kA7Quad,  // two maddubs
+  kA7Oct,   // four
 };
+inline constexpr int64_t kInt8Classes = 3;
 
-// Whether no 16-bit lane can overflow with activations 0..127. Four weights of a column meet in one lane: for j = 0, 8,
-// 16, ... below K, rows {j, j+1, j+4, j+5} and rows {j+2, j+3, j+6, j+7} (rows beyond K count as zero). Safe: in each
-// four the positive weights add up to at most 258 and the negative ones to at least -258 (127 * 258 = 32766). k counts
-// along the flattened (kh, kw, c) order for convolution. src as for column_sums.
-bool quad_safe(const int8_t* src, int64_t ld, bool transposed, int64_t k, int64_t n);
-// The same for O x I/groups x KH x KW convolution weights, whose packed order is not their own.
-bool quad_safe_conv(const int8_t* src, int64_t out_c, int64_t in_c_per_group, int64_t kh, int64_t kw);
-// The four rows k of the lane that row k belongs to.
-inline constexpr int kQuadLimit = 258;
-inline void quad_rows(int64_t k, int64_t rows[4]) {
-  int64_t base = k / 8 * 8 + (k % 4 / 2) * 2;
-  rows[0] = base;
-  rows[1] = base + 1;
-  rows[2] = base + 4;
-  rows[3] = base + 5;
+// The weights of a column that meet in one 16-bit lane of an A7 class: 4 or 8, of which the positive ones may add up to
+// kLaneLimit and the negative ones to -kLaneLimit, so that no sum with activations 0..127 leaves 16 bit (127 * 258 =
+// 32766). Row k (along the flattened (kh, kw, c) order for convolution) meets, with w = 2 * lane_weights, k0 = k - k %
+// w and j = k % 4 / 2 * 2, the rows k0 + 4i + j and k0 + 4i + j + 1 for all i; rows beyond K count as zero.
+inline constexpr int kMaxLaneWeights = 8;
+inline constexpr int kLaneLimit = 258;
+inline constexpr int lane_weights(Int8Class c) { return c == Int8Class::kA7Oct ? 8 : 4; }
+// rows[0 .. lane_weights): the rows that row k meets, itself included.
+inline void lane_rows(Int8Class c, int64_t k, int64_t rows[kMaxLaneWeights]) {
+  const int64_t window = 2 * lane_weights(c), first = k / window * window + k % 4 / 2 * 2;
+  for (int i = 0; i < lane_weights(c); ++i) rows[i] = first + i / 2 * 4 + i % 2;
 }
+
+// Whether the weights keep to an A7 class's limit. src as for column_sums.
+bool a7_safe(Int8Class c, const int8_t* src, int64_t ld, bool transposed, int64_t k, int64_t n);
+// The same for O x I/groups x KH x KW convolution weights, whose packed order is not their own.
+bool a7_safe_conv(Int8Class c, const int8_t* src, int64_t out_c, int64_t in_c_per_group, int64_t kh, int64_t kw);
 
 }  // namespace lowp::kernels

@@ -86,22 +86,23 @@ inline void fill_random(Random& random, DType dtype, void* data, size_t count, i
   }
 }
 
-// Makes [K, N] weights quad_safe by halving the weights of the fours that are not.
-inline void project_quads(std::vector<int8_t>& w, int64_t k, int64_t n) {
+// Makes [K, N] weights safe for an A7 class by dividing those that meet in a lane which could overflow.
+inline void make_a7_safe(Int8Class c, std::vector<int8_t>& w, int64_t k, int64_t n) {
+  const int64_t count = lane_weights(c);
   for (int64_t j = 0; j < n; ++j) {
-    for (int64_t base = 0; base < k; base += 2) {
-      if (base % 4 != 0 && base % 4 != 2) continue;
-      int64_t rows[4];
-      quad_rows(base, rows);
-      int positive = 0, negative = 0;
-      for (int64_t r : rows) {
-        if (r >= k) continue;
-        int v = w[static_cast<size_t>(r * n + j)];
-        (v > 0 ? positive : negative) += v;
-      }
-      if (positive <= kQuadLimit && negative >= -kQuadLimit) continue;
-      for (int64_t r : rows) {
-        if (r < k) w[static_cast<size_t>(r * n + j)] /= 2;
+    for (int64_t first = 0; first < k; first += 2 * count) {
+      for (int64_t half : {0, 2}) {
+        int64_t rows[kMaxLaneWeights];
+        lane_rows(c, first + half, rows);
+        int positive = 0, negative = 0;
+        for (int64_t i = 0; i < count; ++i) {
+          const int v = rows[i] < k ? w[static_cast<size_t>(rows[i] * n + j)] : 0;
+          (v > 0 ? positive : negative) += v;
+        }
+        if (positive <= kLaneLimit && negative >= -kLaneLimit) continue;
+        for (int64_t i = 0; i < count; ++i) {
+          if (rows[i] < k) w[static_cast<size_t>(rows[i] * n + j)] /= static_cast<int8_t>(count / 2);
+        }
       }
     }
   }

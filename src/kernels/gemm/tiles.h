@@ -1,8 +1,9 @@
 // Inside the gemm family: what a target's translation unit offers to the blocking in driver.cc.
 //
-// A tile computes rows x (panels * 16) sums over the whole of K into a small buffer; an epilogue turns the buffer into
-// output rows. Rows of A are reached through pointers, one a tap and row, so plain GEMM (one tap), convolution (kh * kw
-// taps of C channels) and gathered rows are the same kernel.
+// A tile computes rows x (panels * 16) sums over the whole of K into a small buffer, several times over for
+// neighbouring panels; an epilogue turns the sums of one or more tiles into output rows. Rows of A are reached through
+// pointers, one a tap and row, so plain GEMM (one tap), convolution (kh * kw taps of C channels) and gathered rows are
+// the same kernel.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +19,8 @@ inline constexpr int kMaxTileRows = 14;  // 14 x 2 accumulators + 2 of B + 1 of 
 // For few rows, where independent sums must hide the latency of fma (4 cycles x 2 pipes). With 8, M = 1 is 0.7x of 6.
 inline constexpr int kMaxTilePanels = 6;
 inline constexpr int64_t kBlockK = 256;  // the contract's block
-inline constexpr size_t kMaxAccBytes = size_t{kMaxTileRows} * 2 * 16 * 4;
+// Sums that are kept until an epilogue takes them: 4 KB of L1.
+inline constexpr int64_t kMaxAcc = 1024;
 
 struct TileArgs {
   const void* const* rows;  // rows[t * rows_stride + i]: tap t of row i
@@ -30,8 +32,10 @@ struct TileArgs {
   // address will do.
   const void* prefetch = nullptr;
   int64_t prefetch_step = 0;
-  void* acc;                      // [rows][panels * 16] f32 or s32
-  const int32_t* bias = nullptr;  // INT8: what sums start from, [panels * 16], or null
+  int64_t groups = 1;             // so many times the tile's panels, one after another
+  void* acc;                      // f32 or s32, [rows][acc_ld], of which groups * panels * 16 columns are written
+  int64_t acc_ld = 0;             // elements
+  const int32_t* bias = nullptr;  // INT8: what sums start from, [groups * panels * 16], or null
 };
 using TileFn = void (*)(const TileArgs&);
 
@@ -94,6 +98,14 @@ struct GemmTable {
   ExpandFn expand_bf16, expand_f16;
   EpilogueFn epilogue_f32, epilogue_s32;
 };
+
+inline const TileSet* int8_tiles(const GemmTable& table, Int8Class c) {
+  switch (c) {
+    case Int8Class::kA7Quad: return table.s8_quad;
+    case Int8Class::kA7Oct: return table.s8_oct;
+    default: return table.s8_exact;
+  }
+}
 
 // The target's kernels, inherited entries filled in.
 const GemmTable* gemm_table(Target target);

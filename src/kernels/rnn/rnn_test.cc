@@ -23,7 +23,7 @@ struct Case {
   bool coupled = false;
   bool linear_before_reset = false;
   float clip = 0;
-  bool seven_bit = false;
+  Int8Class int8_class = Int8Class::kExact8;
 };
 
 // Packed R of a case with INT8 scales and folded zero points.
@@ -43,8 +43,8 @@ Weights make_weights(test::Random& random, const Case& c, const RnnArgs& a) {
     pack_rnn(c.r_kind, c.kind, DType::kF32, r.data(), c.hidden, w.packed.data());
     return w;
   }
-  // Small enough for the sums of four that A7-quad wants.
-  GuardedBuffer<int8_t> r = random.integers<int8_t>(rows * c.hidden, c.seven_bit ? -64 : -127, c.seven_bit ? 64 : 127);
+  const int limit = c.int8_class == Int8Class::kExact8 ? 127 : kLaneLimit / lane_weights(c.int8_class);
+  GuardedBuffer<int8_t> r = random.integers<int8_t>(rows * c.hidden, -limit, limit);
   pack_rnn(c.r_kind, c.kind, DType::kI8, r.data(), c.hidden, w.packed.data());
   std::vector<int32_t> sums(static_cast<size_t>(rows));
   column_sums(r.data(), c.hidden, true, c.hidden, rows, sums.data());
@@ -64,8 +64,8 @@ void check(const Case& c) {
   a.coupled = c.coupled;
   a.linear_before_reset = c.linear_before_reset;
   a.r_kind = c.r_kind;
-  if (c.seven_bit) {
-    a.int8_class = Int8Class::kA7Quad;
+  a.int8_class = c.int8_class;
+  if (c.int8_class != Int8Class::kExact8) {
     a.h_inv_scale = 63.0f;
     a.h_zero = 64;
     a.h_max = 127;
@@ -156,14 +156,15 @@ TEST(Rnn, EveryWeightKind) {
                .initial = true,
                .lengths = true,
                .linear_before_reset = linear});
-      check({.kind = kind,
-             .steps = 3,
-             .batch = 1,
-             .hidden = 48,
-             .r_kind = WeightKind::kS8,
-             .reverse = true,
-             .linear_before_reset = linear,
-             .seven_bit = true});
+      for (Int8Class c : {Int8Class::kA7Quad, Int8Class::kA7Oct})
+        check({.kind = kind,
+               .steps = 3,
+               .batch = 1,
+               .hidden = 48,
+               .r_kind = WeightKind::kS8,
+               .reverse = true,
+               .linear_before_reset = linear,
+               .int8_class = c});
     }
   }
 }
