@@ -33,8 +33,8 @@ void attention(benchmark::State& state) {
   for (auto _ : state) attention_f32(a, scratch->data(), threads);
   double macs = static_cast<double>(state.iterations()) * static_cast<double>(a.heads * a.s * a.t * a.d * 2);
   state.counters["GMAC/s"] = benchmark::Counter(macs * 1e-9, benchmark::Counter::kIsRate);
-  state.counters["of_peak"] =
-      benchmark::Counter(macs / (peak_macs(WeightKind::kF32, Int8Class::kExact8) * threads), benchmark::Counter::kIsRate);
+  state.counters["of_peak"] = benchmark::Counter(macs / (peak_macs(WeightKind::kF32, Int8Class::kExact8) * threads),
+                                                 benchmark::Counter::kIsRate);
 }
 
 BENCHMARK(attention)

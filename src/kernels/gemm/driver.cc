@@ -14,6 +14,10 @@ constexpr int64_t kChunkBytes = 256 << 10;
 constexpr int64_t kMaxChunkRows = 448;
 // Bytes of panels that stay in L1 (32 or 48 KB) together with one tile's rows and sums.
 constexpr int64_t kPanelsInL1 = 20 << 10;
+// Bytes of panels that tiles of a few rows pass over together. Tiles stream them from L2 as fast as from L1 (ResNet-50's
+// 3 x 3 layers, whose panels are 147 KB, reach 93% of the peak in f32), and an output row is written in longer pieces:
+// at 4 KB from row to row, pieces of one line fall into the same set of L1 and push each other out.
+constexpr int64_t kPanelsInL2 = 128 << 10;
 // Sums that one epilogue takes: its preparation (scales, bounds of the clamp) costs about 60 cycles. EfficientNet-lite0
 // in INT8 runs 1.3x as fast as with tiles of 4 x 16 on their own (Zen 3); the large tiles of AVX-512 are enough alone.
 constexpr int64_t kEpilogueSums = 384;
@@ -108,13 +112,13 @@ int max_panels(const TileSet& tiles) {
   return np;
 }
 
-// Relative time of one step of k over m rows and np panels, in half cycles of a 512-bit machine: two multiply-adds or
-// two loads a cycle, a chain of 4 cycles a step at least; and where several tiles pass over the panels, L2 gives 21
-// bytes of them a cycle. (With 32 bytes 4 x 6 tiles were chosen for 128 rows: 0.8x of 13 x 2 on Sapphire Rapids.)
+// Relative time of one step of k over m rows and np panels, in half cycles: two multiply-adds or two loads a cycle, the
+// latency of a sum; and where several tiles pass over the panels, L2 gives 21 bytes of them a cycle. (With 32 bytes 4 x
+// 6 tiles were chosen for 128 rows: 0.8x of 13 x 2 on Sapphire Rapids.)
 int64_t tile_cost(const TileSet& tiles, int64_t m, int np) {
-  const int64_t count = ceil_div(m, tiles.max_rows[np]), rows = ceil_div(m, count);
+  const int64_t count = ceil_div(m, tiles.max_rows[np]), rows = ceil_div(m, count), vectors = np * tiles.vectors;
   const int64_t from_l2 = count > 1 ? 6 * np : 0;
-  return count * std::max<int64_t>({rows * np, rows + np, 8, from_l2});
+  return count * std::max<int64_t>({rows * vectors, rows + vectors, tiles.latency, from_l2});
 }
 
 // Panels of the next group where `left` remain: the cheapest way to cover them all.
@@ -284,7 +288,7 @@ class Block {
     const int64_t tile = std::min<int64_t>(rows_, p_.tiles->max_rows[np]) * np * kPanel;
     int64_t most = p_.expand != nullptr ? 1
                                         : std::min({ceil_div(kEpilogueSums, tile), kMaxAcc / tile,
-                                                    kPanelsInL1 / std::max<int64_t>(np * p_.b_stride, 1)});
+                                                    kPanelsInL2 / std::max<int64_t>(np * p_.b_stride, 1)});
     int64_t groups = 1;
     while (groups < most && left - groups * np >= np && group_of(left - groups * np) == np) ++groups;
     return {job_.backwards ? panel - np * groups : panel, np, groups};

@@ -26,6 +26,11 @@ using kernels::TileSet;
 // sums.
 #define LOWP_LOAD_AGAIN __asm__ volatile("" ::: "memory")
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+constexpr int kPanelVectors = 2;
+#else
+constexpr int kPanelVectors = 1;
+#endif
 #if defined(__AVX512F__)
 // Panels longer than L1 come from L2: asked for 256 bytes ahead, about 50 cycles, the large tiles of f32 run 1.03x as
 // fast on Sapphire Rapids.
@@ -144,6 +149,7 @@ void tile(const TileArgs& t) {
 }
 
 struct FloatSum {
+  static constexpr int kLatency = 8;
   using Acc = F32;
   static constexpr bool kHasTail = false;
   static constexpr int64_t kBlock = kernels::kBlockK;
@@ -247,6 +253,7 @@ struct StepBF16 : FloatSum {
 #endif
 
 struct IntSum {
+  static constexpr int kLatency = 2;  // of an addition; products are not in the chain
   using Acc = I32;
   static constexpr bool kHasTail = false;
   static constexpr int64_t kBlock = INT64_MAX;
@@ -261,6 +268,7 @@ struct IntSum {
 #if defined(LOWP_HAS_DOT)
 struct StepDot : IntSum {
   using A = uint8_t;
+  static constexpr int kLatency = 8;
   static constexpr int kUnroll = 1;
   static constexpr int64_t kStep = 4;
   static constexpr int64_t kBytesB = 64;
@@ -429,6 +437,8 @@ template <typename Step, typename Rows>
 constexpr TileSet make_tiles(kernels::RowForm form) {
   TileSet set{};
   set.form = form;
+  set.vectors = kPanelVectors;
+  set.latency = Step::kLatency;
   add_panels<Step, Rows>(set);
   return set;
 }

@@ -25,28 +25,31 @@ double peak_macs(WeightKind kind, Int8Class int8_class) {
   const TileSet* set = kind == WeightKind::kS8     ? int8_tiles(table, int8_class)
                        : kind == WeightKind::kBF16 ? (table.bf16_dot != nullptr ? table.bf16_dot : table.f32)
                                                    : table.f32;
-  const int np = set->max_rows[2] != 0 ? 2 : 1, rows = set->max_rows[np];
-  const int64_t k = 128;
-  std::vector<char> a(static_cast<size_t>(rows * k) * 4), b(static_cast<size_t>(np * 16 * k) * 4 + 64),
-      acc(kMaxAcc * 4);
-  std::vector<const void*> pointers;
-  for (int i = 0; i < rows; ++i) pointers.push_back(a.data() + i * k * 4);
-  const int64_t stride = packed_bytes(kind == WeightKind::kF16 ? WeightKind::kF32 : kind, k, 16);
-  const char* b64 = reinterpret_cast<const char*>((reinterpret_cast<uintptr_t>(b.data()) + 63) & ~uintptr_t{63});
-  TileArgs t{.rows = pointers.data(),
-             .rows_stride = rows,
-             .taps = 1,
-             .c = k,
-             .b = b64,
-             .b_stride = stride,
-             .acc = acc.data(),
-             .acc_ld = np * 16};
   double best = 0;
-  for (int repeat = 0; repeat < 20; ++repeat) {
-    auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < 2000; ++i) set->tile[rows][np](t);
-    std::chrono::duration<double> s = std::chrono::steady_clock::now() - start;
-    best = std::max(best, 2000.0 * static_cast<double>(rows * np * 16 * k) / s.count());
+  for (int np = 1; np <= kMaxTilePanels; ++np) {
+    const int rows = set->max_rows[np];
+    if (rows == 0) continue;
+    const int64_t k = 128;
+    std::vector<char> a(static_cast<size_t>(rows * k) * 4), b(static_cast<size_t>(np * 16 * k) * 4 + 64),
+        acc(kMaxAcc * 4);
+    std::vector<const void*> pointers;
+    for (int i = 0; i < rows; ++i) pointers.push_back(a.data() + i * k * 4);
+    const size_t stride = packed_bytes(kind == WeightKind::kF16 ? WeightKind::kF32 : kind, k, 16);
+    const char* b64 = reinterpret_cast<const char*>((reinterpret_cast<uintptr_t>(b.data()) + 63) & ~uintptr_t{63});
+    TileArgs t{.rows = pointers.data(),
+               .rows_stride = rows,
+               .taps = 1,
+               .c = k,
+               .b = b64,
+               .b_stride = static_cast<int64_t>(stride),
+               .acc = acc.data(),
+               .acc_ld = np * 16};
+    for (int repeat = 0; repeat < 20; ++repeat) {
+      auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < 2000; ++i) set->tile[rows][np](t);
+      std::chrono::duration<double> s = std::chrono::steady_clock::now() - start;
+      best = std::max(best, 2000.0 * static_cast<double>(rows * np * 16 * k) / s.count());
+    }
   }
   return entry->second = best;
 }

@@ -51,6 +51,8 @@ struct TileSet {
   TileFn tile[kMaxTileRows + 1][kMaxTilePanels + 1];
   uint8_t max_rows[kMaxTilePanels + 1];  // rows of the highest tile of so many panels; 0: none
   RowForm form;
+  uint8_t vectors;  // registers of a panel
+  uint8_t latency;  // half cycles until a sum can be added to again
 };
 
 // Copies `taps` runs of c elements (at rows[t * stride]) to a contiguous row, converted, and pads it with zeros to a
