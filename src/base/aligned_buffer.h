@@ -18,22 +18,11 @@ class AlignedBuffer {
  public:
   static constexpr size_t kAlignment = 64;
 
-  AlignedBuffer() = default;
+  AlignedBuffer() : data_(nullptr, Free{kAlignment}) {}
   // Not initialised. kResource where the memory is not to be had.
-  static Result<AlignedBuffer> allocate(size_t size) {
-    // The size is rounded up to whole lines, so that a vector load at the end stays inside the allocation.
-    auto padded = checked_align<size_t>(size, kAlignment);
-    if (!padded || *padded > static_cast<size_t>(PTRDIFF_MAX)) {
-      return fail(Code::kResource, "cannot allocate {} bytes: more than the address space", size);
-    }
-    AlignedBuffer buffer;
-    if (size == 0) return buffer;
-    void* data = ::operator new (*padded, std::align_val_t{kAlignment}, std::nothrow);
-    if (data == nullptr) return fail(Code::kResource, "cannot allocate {} bytes: out of memory", size);
-    buffer.data_.reset(static_cast<std::byte*>(data));
-    buffer.size_ = size;
-    return buffer;
-  }
+  // The size is rounded up to whole lines, so that a vector load at the end stays inside the allocation; large buffers
+  // start at and are rounded up to huge pages.
+  static Result<AlignedBuffer> allocate(size_t size);
   static Result<AlignedBuffer> zeroed(size_t size) {
     auto buffer = allocate(size);
     if (buffer && size > 0) std::memset(buffer->data(), 0, size);
@@ -70,7 +59,8 @@ class AlignedBuffer {
 
  private:
   struct Free {
-    void operator()(std::byte* data) const { ::operator delete (data, std::align_val_t{kAlignment}); }
+    size_t alignment;
+    void operator()(std::byte* data) const { ::operator delete (data, std::align_val_t{alignment}); }
   };
   std::unique_ptr<std::byte, Free> data_;
   size_t size_ = 0;

@@ -111,7 +111,7 @@ Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t
   return {};
 }
 
-kernels::Epilogue make_epilogue(const EpilogueAttrs& attrs, const LowerContext& ctx, int64_t row) {
+kernels::Epilogue make_epilogue(const EpilogueAttrs& attrs, LowerContext& ctx, int64_t row) {
   kernels::Epilogue e;
   e.activation = activation_from_name(attrs.activation).value();
   e.lo = attrs.lo;
@@ -125,6 +125,7 @@ kernels::Epilogue make_epilogue(const EpilogueAttrs& attrs, const LowerContext& 
     e.residual_ld = row;
     e.residual_scale = attrs.residual_scale;
     e.residual_zero = static_cast<int32_t>(attrs.residual_zero);
+    if (e.residual_dtype == e.out) ctx.allow_in_place(0, kPackedResidual);
   }
   return e;
 }

@@ -52,7 +52,8 @@ struct Epilogue {
       nullptr;                   // INT8, [N], zero-point correction included (fold_zero_point in pack.h); may be null
   const float* scale = nullptr;  // INT8, [N], activation scale * weight scale[n]; required there
 
-  const void* residual = nullptr;  // [M, N], same row order as the output; may be null; may be the output itself (f32)
+  const void* residual = nullptr;  // [M, N], same row order as the output; may be null; may be the output itself if
+                                   // dtypes agree
   DType residual_dtype = DType::kF32;
   int64_t residual_ld = 0;  // elements between rows
   float residual_scale = 1.0f;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <tuple>
 
@@ -212,6 +213,40 @@ TEST(Gemm, Epilogues) {
         if (HasFatalFailure()) return;
       }
     }
+  }
+}
+
+// What is added may lie where the result goes.
+TEST(Gemm, ResidualMayBeTheOutput) {
+  const int64_t m = 29, n = 75, k = 24;
+  for (DType out : {DType::kF32, DType::kU8, DType::kI8}) {
+    Random random(31);
+    const Case c = out == DType::kF32 ? kCases[0] : kCases[5];
+    const bool is_int = c.b == WeightKind::kS8;
+    const size_t count = static_cast<size_t>(m * n), bytes = count * static_cast<size_t>(dtype_bits(out)) / 8;
+    GuardedBuffer a(static_cast<size_t>(m * k) * static_cast<size_t>(dtype_bits(c.a)) / 8);
+    fill_random(random, c.a, a.data(), static_cast<size_t>(m * k));
+    auto b = random_weights(random, c, k, n);
+    RandomEpilogue epilogue(random, is_int, m, n, Activation::kRelu, out, true, out, 1e-4f);
+    GemmArgs args;
+    args.m = m, args.n = n, args.k = k, args.a_dtype = c.a, args.b_kind = c.b;
+    args.a = a.data(), args.lda = k, args.b = b->data(), args.ldc = n;
+    args.epilogue = epilogue.e;
+    args.epilogue.residual_ld = n;
+    std::vector<uint8_t> want(bytes), got(bytes);
+    args.c = want.data();
+    reference::gemm(args, false);
+    const void* residual = args.epilogue.residual;
+    args.c = got.data();
+    args.epilogue.residual = got.data();
+    on_every_target([&](Target) {
+      for (int threads : {1, 3}) {
+        std::memcpy(got.data(), residual, bytes);
+        GuardedBuffer scratch(gemm_scratch(args, threads), 64);
+        gemm(args, scratch.data(), threads);
+        ASSERT_TRUE(same_bits(out, want.data(), got.data(), count));
+      }
+    });
   }
 }
 
