@@ -118,6 +118,7 @@ Status lower(LowerContext& ctx) {
   args.y_dtype = a.out_dtype;
   args.y_scale = a.out_scale;
   args.y_zero = static_cast<int32_t>(a.out_zero);
+  args.y_range = a.range();
   const bool masked = ctx.has(3);
   if (masked) {
     const MaskStrides m = mask_strides(ctx.in(3));

@@ -72,9 +72,7 @@ Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t
   if (!weight_kind(w) || (int8 ? x != DType::kU8 && x != DType::kI8 : x != DType::kF32)) {
     return error(Code::kTypeMismatch, "input {} does not go with weights {}", dtype_name(x), dtype_name(w));
   }
-  if (attrs.out_dtype != DType::kF32 && attrs.out_dtype != DType::kU8 && attrs.out_dtype != DType::kI8) {
-    return error(Code::kTypeMismatch, "output dtype {}", dtype_name(attrs.out_dtype));
-  }
+  LOWP_TRY(check(attrs));
   if (!activation_from_name(attrs.activation))
     return error(Code::kInvalidModel, "unknown activation '{}'", attrs.activation);
   if (attrs.int8_class < 0 || attrs.int8_class >= kernels::kInt8Classes)
@@ -93,14 +91,11 @@ Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t
   }
   if (int8 && (!ctx.has(kPackedScale) || !has_elements(kPackedScale, DType::kF32, n)))
     return error(Code::kShapeMismatch, "INT8 wants {} scales", n);
-  // Sums of more products than this could leave s32.
-  if (attrs.out_dtype != DType::kF32 && !(attrs.out_scale > 0 && std::isfinite(attrs.out_scale)))
-    return error(Code::kInvalidModel, "output scale {}", attrs.out_scale);
   auto zero_fits = [](DType t, int64_t z) {
     return t == DType::kU8 ? z >= 0 && z <= 255 : t == DType::kI8 ? z >= -128 && z <= 127 : true;
   };
-  if (!zero_fits(x, attrs.in_zero) || !zero_fits(attrs.out_dtype, attrs.out_zero))
-    return error(Code::kInvalidModel, "zero points {} and {} do not fit", attrs.in_zero, attrs.out_zero);
+  if (!zero_fits(x, attrs.in_zero))
+    return error(Code::kInvalidModel, "input zero point {} does not fit", attrs.in_zero);
   if (ctx.has(kPackedResidual)) {
     const DType r = ctx.dtype(kPackedResidual);
     if (r != DType::kF32 && r != DType::kU8 && r != DType::kI8)
@@ -120,6 +115,7 @@ kernels::Epilogue make_epilogue(const EpilogueAttrs& attrs, LowerContext& ctx, i
   e.out = attrs.out_dtype;
   e.out_inv_scale = 1.0F / attrs.out_scale;
   e.out_zero = static_cast<int32_t>(attrs.out_zero);
+  e.out_range = attrs.range();
   if (ctx.has(kPackedResidual)) {
     e.residual_dtype = ctx.dtype(kPackedResidual);
     e.residual_ld = row;
@@ -182,16 +178,7 @@ void reference_epilogue(EvalContext& ctx, const EpilogueAttrs& attrs, double acc
   }
   v = activate(attrs, v);
   Tensor& y = ctx.out(0);
-  if (y.dtype() == DType::kF32) {
-    y.mutable_data<float>()[i] = static_cast<float>(v);
-    return;
-  }
-  const double q = std::nearbyint(v / static_cast<double>(attrs.out_scale)) + static_cast<double>(attrs.out_zero);
-  if (y.dtype() == DType::kU8) {
-    y.mutable_data<uint8_t>()[i] = static_cast<uint8_t>(std::clamp(q, 0.0, 255.0));
-  } else {
-    y.mutable_data<int8_t>()[i] = static_cast<int8_t>(std::clamp(q, -128.0, 127.0));
-  }
+  store_output(attrs, y, i, v);
 }
 
 double packed_element(const Tensor& packed, size_t offset, int64_t k, int64_t n, int64_t rows) {

@@ -6,7 +6,7 @@
 
 #include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/pack.h"
-#include "ops/op_def.h"
+#include "ops/output_quantization.h"
 
 namespace lowp::ops {
 
@@ -17,14 +17,11 @@ inline constexpr size_t kPackedScale = 3;
 inline constexpr size_t kPackedResidual = 4;
 
 // y = activation(x * w + bias + residual), quantized where the output is INT8; the formula is in epilogue.h.
-struct EpilogueAttrs {
+struct EpilogueAttrs : OutputQuantization {
   std::string activation;  // "", relu, clip, gelu, gelu_tanh, sigmoid, tanh, silu, hard_swish, leaky_relu
   float lo = 0;            // clip
   float hi = 0;
-  float alpha = 0;  // leaky_relu
-  DType out_dtype = DType::kF32;
-  float out_scale = 1;  // INT8 output
-  int64_t out_zero = 0;
+  float alpha = 0;     // leaky_relu
   float in_scale = 1;  // INT8 input
   int64_t in_zero = 0;
   float residual_scale = 1;  // INT8 residual
@@ -35,17 +32,16 @@ struct EpilogueAttrs {
 
 template <typename S>
 constexpr auto epilogue_fields() {
-  return std::tuple(ir::field("activation", static_cast<std::string S::*>(&S::activation)),
-                    ir::field("lo", static_cast<float S::*>(&S::lo)), ir::field("hi", static_cast<float S::*>(&S::hi)),
-                    ir::field("alpha", static_cast<float S::*>(&S::alpha)),
-                    ir::field("out_dtype", static_cast<DType S::*>(&S::out_dtype)),
-                    ir::field("out_scale", static_cast<float S::*>(&S::out_scale)),
-                    ir::field("out_zero", static_cast<int64_t S::*>(&S::out_zero)),
-                    ir::field("in_scale", static_cast<float S::*>(&S::in_scale)),
-                    ir::field("in_zero", static_cast<int64_t S::*>(&S::in_zero)),
-                    ir::field("residual_scale", static_cast<float S::*>(&S::residual_scale)),
-                    ir::field("residual_zero", static_cast<int64_t S::*>(&S::residual_zero)),
-                    ir::field("int8_class", static_cast<int64_t S::*>(&S::int8_class)));
+  return std::tuple_cat(
+      std::tuple(ir::field("activation", static_cast<std::string S::*>(&S::activation)),
+                 ir::field("lo", static_cast<float S::*>(&S::lo)), ir::field("hi", static_cast<float S::*>(&S::hi)),
+                 ir::field("alpha", static_cast<float S::*>(&S::alpha)),
+                 ir::field("in_scale", static_cast<float S::*>(&S::in_scale)),
+                 ir::field("in_zero", static_cast<int64_t S::*>(&S::in_zero)),
+                 ir::field("residual_scale", static_cast<float S::*>(&S::residual_scale)),
+                 ir::field("residual_zero", static_cast<int64_t S::*>(&S::residual_zero)),
+                 ir::field("int8_class", static_cast<int64_t S::*>(&S::int8_class))),
+      output_quantization_fields<S>());
 }
 
 struct LinearAttrs : EpilogueAttrs {

@@ -156,13 +156,9 @@ class Fuser {
   }
 
   bool requantize(const ir::Node* next) {
-    if (!is_op(next, "QuantizeLinear")) return false;
-    auto q = tensor_quantization(next);
-    if (!q) return false;
-    attrs_.out_dtype = q->dtype;
-    attrs_.out_scale = q->scale;
-    attrs_.out_zero = q->zero;
-    return true;
+    const auto q = output_quantization(next);
+    if (q) static_cast<ops::OutputQuantization&>(attrs_) = *q;
+    return q.has_value();
   }
 
   ir::Graph& graph_;

@@ -1,5 +1,6 @@
 #include "passes/match.h"
 
+#include "ops/bounded_quantize.h"
 #include "ops/reference.h"
 
 namespace lowp::passes {
@@ -37,6 +38,18 @@ std::optional<TensorQuantization> tensor_quantization(const ir::Node* node) {
     q.zero = static_cast<int64_t>(*zero);
   }
   return q;
+}
+
+std::optional<ops::OutputQuantization> output_quantization(const ir::Node* node) {
+  if (is_op(node, "Quantize", kLowpDomain)) return node->attrs.get<ops::BoundedQuantizeAttrs>();
+  if (!is_op(node, "QuantizeLinear")) return std::nullopt;
+  const auto q = tensor_quantization(node);
+  if (!q) return std::nullopt;
+  ops::OutputQuantization out;
+  out.out_dtype = q->dtype;
+  out.out_scale = q->scale;
+  out.out_zero = q->zero;
+  return out;
 }
 
 }  // namespace lowp::passes

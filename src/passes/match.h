@@ -4,7 +4,7 @@
 #include <cmath>
 #include <optional>
 
-#include "ops/op_def.h"
+#include "ops/output_quantization.h"
 
 namespace lowp::passes {
 
@@ -42,5 +42,7 @@ struct TensorQuantization {
   bool operator==(const TensorQuantization&) const = default;
 };
 std::optional<TensorQuantization> tensor_quantization(const ir::Node* node);
+// What a per-tensor QuantizeLinear or a lowp.Quantize makes of its input; nullopt for other nodes.
+std::optional<ops::OutputQuantization> output_quantization(const ir::Node* node);
 
 }  // namespace lowp::passes

@@ -23,13 +23,13 @@ std::optional<std::pair<double, double>> quantization_of(const ir::Node& node) {
   while (n != nullptr && (n->op->quantize == QuantRule::kPassThrough || n->op->name == "Reorder"))
     n = n->inputs[0]->producer;
   if (n == nullptr) return std::nullopt;
-  if (n->op->domain == kLowpDomain && n->op->name == "Linear") {
-    const auto& a = n->attrs.get<ops::LinearAttrs>();
-    return std::pair(static_cast<double>(a.out_scale), static_cast<double>(a.out_zero));
-  }
-  if (n->op->domain == kLowpDomain && n->op->name == "Conv") {
-    const auto& a = n->attrs.get<ops::PackedConvAttrs>();
-    return std::pair(static_cast<double>(a.out_scale), static_cast<double>(a.out_zero));
+  if (n->op->domain == kLowpDomain) {  // ops/output_quantization.h
+    const ir::AttrMap attrs = n->op->attrs.write(n->attrs);
+    const auto scale = attrs.find("out_scale");
+    const auto zero = attrs.find("out_zero");
+    if (scale == attrs.end() || zero == attrs.end()) return std::nullopt;
+    return std::pair(static_cast<double>(std::get<float>(scale->second)),
+                     static_cast<double>(std::get<int64_t>(zero->second)));
   }
   if (n->op->name == "QuantizeLinear" && n->inputs[1]->is_constant() && n->inputs[1]->constant.size() == 1) {
     const double zero = n->input(2) != nullptr && n->inputs[2]->is_constant()

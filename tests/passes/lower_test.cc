@@ -186,8 +186,9 @@ TEST(Lower, ClipAndSevenBitRequantizationGoIntoTheEpilogue) {
   n.output(n.b.op("Conv", {y, n.int8({8, 8, 1, 1}, 0, 60)}, conv_attrs(1, 0)));
   auto g = n.lowered(0.01 * 0.01 * 60 * 8);
   EXPECT_EQ(count_ops(*g, "Conv", kLowpDomain), 2);
-  EXPECT_EQ(count_ops(*g, "Clip"), 1);  // of the input
-  EXPECT_EQ(count_ops(*g, "QuantizeLinear"), 1);
+  EXPECT_EQ(count_ops(*g, "Clip"), 0);
+  EXPECT_EQ(count_ops(*g, "QuantizeLinear"), 0);
+  EXPECT_EQ(count_ops(*g, "Quantize", kLowpDomain), 1);  // of the input
   for (const auto& node : g->nodes()) {
     if (node->op->domain == kLowpDomain && node->op->name == "Conv") {
       EXPECT_NE(node->attrs.get<ops::PackedConvAttrs>().int8_class, 0);
@@ -244,9 +245,28 @@ TEST(Lower, QuantizationMovesAboveConcatAndIntoEmbeddings) {
     auto g = n.lowered();
     EXPECT_EQ(test::find_op_node(*g, "Concat")->outputs[0]->type.dtype, DType::kU8);
     EXPECT_EQ(test::count_ops(*g, "Embedding", kLowpDomain), 2);
-    EXPECT_EQ(count_ops(*g, "QuantizeLinear"), seven ? 3 : 1);
-    EXPECT_EQ(count_ops(*g, "Clip"), seven ? 3 : 0);
+    EXPECT_EQ(count_ops(*g, "QuantizeLinear"), seven ? 0 : 1);
+    EXPECT_EQ(count_ops(*g, "Quantize", kLowpDomain), seven ? 1 : 0);
+    EXPECT_EQ(count_ops(*g, "Clip"), 0);
   }
+}
+
+// Seven bits are a range of the epilogue after any activation, and of layer normalization.
+TEST(Lower, SevenBitsAfterGeluAndLayerNorm) {
+  Net n;
+  ir::Value* x = n.seven_bit(n.input({6, 32}), 0.016F, 60);
+  ir::Value* y = n.b.op("Gelu", {n.b.op("MatMul", {x, n.int8({32, 48}, 1, 30)})});
+  y = n.b.op("MatMul", {n.seven_bit(y, 0.02F, 9), n.int8({48, 24}, 1, 30)});
+  y = n.b.op("LayerNormalization", {y, n.floats({24}), n.floats({24})});
+  n.output(n.b.op("MatMul", {n.seven_bit(y, 0.03F, 64), n.int8({24, 8}, 1, 30)}));
+  auto g = n.lowered(0.03 * 0.01 * 30 * 24);
+  EXPECT_EQ(count_ops(*g, "Clip"), 0);
+  EXPECT_EQ(count_ops(*g, "QuantizeLinear"), 0);
+  EXPECT_EQ(count_ops(*g, "Quantize", kLowpDomain), 1);  // of the input
+  EXPECT_EQ(count_ops(*g, "LayerNorm", kLowpDomain), 1);
+  const auto& first = test::find_op_node(*g, "Linear", kLowpDomain)->attrs.get<ops::LinearAttrs>();
+  EXPECT_EQ(first.activation, "gelu");
+  EXPECT_EQ(first.out_high, 127);
 }
 
 TEST(Lower, AttentionGivesInt8) {

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/stored_range.h"
 
 namespace lowp::kernels {
 
@@ -41,6 +42,7 @@ struct AttentionArgs {
   DType y_dtype = DType::kF32;  // kF32; kU8 or kI8: quantize(y) as in quantize.h
   float y_scale = 1.0f;
   int32_t y_zero = 0;
+  StoredRange y_range;
 };
 
 // Bytes of 64-byte aligned scratch; depends on sizes and threads only.

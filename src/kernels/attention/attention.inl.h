@@ -106,9 +106,9 @@ void pack_values(const float* v, int64_t row, int64_t t, int64_t dv, float* out)
 template <bool kSigned>
 void store_quantized(const AttentionArgs& a, int64_t offset, const float* x) {
   F32 scale = set(a.y_scale);
-  I32 zero_point = set_int(a.y_zero);
+  const Quantizer<kSigned> quantize(a.y_zero, a.y_range);
   for_lanes(a.dv, [&](int64_t i, int lanes) LOWP_INLINE {
-    store_q8<kSigned>(a.y, offset + i, quantize_lanes<kSigned>(load_n(x + i, lanes), scale, zero_point), lanes);
+    store_q8<kSigned>(a.y, offset + i, quantize(load_n(x + i, lanes), scale), lanes);
   });
 }
 

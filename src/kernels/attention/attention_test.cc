@@ -55,6 +55,7 @@ void check(const Case& c, MaskKind mask_kind, DType y_dtype) {
   a.y_dtype = y_dtype;
   a.y_scale = 0.01f;
   a.y_zero = y_dtype == DType::kU8 ? 128 : -2;
+  a.y_range = {-30, 190};
 
   int64_t bytes = c.batch * c.heads * c.s * c.dv * (y_dtype == DType::kF32 ? 4 : 1);
   GuardedBuffer<uint8_t> expected(bytes);

@@ -47,7 +47,8 @@ void one_query(const AttentionArgs& a, int64_t b, int64_t h, int64_t s) {
     if (a.y_dtype == DType::kF32) {
       static_cast<float*>(a.y)[offset + i] = y;
     } else {
-      static_cast<uint8_t*>(a.y)[offset + i] = static_cast<uint8_t>(quantize(a.y_dtype, y, a.y_scale, a.y_zero));
+      static_cast<uint8_t*>(a.y)[offset + i] =
+          static_cast<uint8_t>(quantize(a.y_dtype, y, a.y_scale, a.y_zero, a.y_range));
     }
   }
 }

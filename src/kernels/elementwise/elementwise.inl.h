@@ -85,7 +85,8 @@ template <bool kSigned, bool kMul>
 void binary_q8_rows(const kernels::QuantizedBinaryArgs& q, const BinaryRun& run, const uint8_t* a, const uint8_t* b,
                     uint8_t* y) {
   F32 a_scale = set(q.a_scale), b_scale = set(q.b_scale), y_scale = set(q.y_scale), lo = set(q.lo), hi = set(q.hi);
-  I32 a_zero = set_int(q.a_zero), b_zero = set_int(q.b_zero), y_zero = set_int(q.y_zero);
+  I32 a_zero = set_int(q.a_zero), b_zero = set_int(q.b_zero);
+  const Quantizer<kSigned> quantize(q.y_zero, {});
   auto value = [](const uint8_t* p, int step, int64_t i, int lanes) LOWP_INLINE {
     return step ? load_q8<kSigned>(p, i, lanes) : set_int(kSigned ? static_cast<int8_t>(*p) : *p);
   };
@@ -94,7 +95,7 @@ void binary_q8_rows(const kernels::QuantizedBinaryArgs& q, const BinaryRun& run,
       F32 va = to_float(value(a, run.a_step, i, lanes) - a_zero) * a_scale;
       F32 vb = to_float(value(b, run.b_step, i, lanes) - b_zero) * b_scale;
       F32 v = min(hi, max(lo, kMul ? va * vb : va + vb));
-      store_q8<kSigned>(y, i, quantize_lanes<kSigned>(v, y_scale, y_zero), lanes);
+      store_q8<kSigned>(y, i, quantize(v, y_scale), lanes);
     });
   }
 }

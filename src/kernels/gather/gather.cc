@@ -19,6 +19,13 @@ int64_t row_at(const void* indices, DType dtype, int64_t i, int64_t limit) {
   return index < 0 ? index + limit : index;
 }
 
+// Rows of a table lie anywhere in memory and are asked for so many ahead: NCF's 1,024 pairs took twice as long without.
+constexpr int64_t kAhead = 12;
+constexpr int64_t kMaxPrefetched = 1024;  // longer rows are found by the hardware
+void prefetch_row(const void* x, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(x) + i);
+}
+
 // Rows shorter than this are copied by size, without a call.
 template <typename T>
 void copy_small(const GatherArgs& a, const uint8_t* x, uint8_t* y, int64_t begin, int64_t end) {
@@ -49,8 +56,11 @@ void gather(const GatherArgs& a, int threads) {
         case 8: return copy_small<uint64_t>(a, x, y, begin, end);
         default: break;
       }
+      auto row_of = [&](int64_t k) { return x + row_at(a.indices, a.index_dtype, k, a.limit) * a.row_bytes; };
+      const bool few_lines = a.row_bytes <= kMaxPrefetched;
       for (int64_t k = begin; k < end; ++k) {
-        const uint8_t* row = x + row_at(a.indices, a.index_dtype, k, a.limit) * a.row_bytes;
+        const uint8_t* row = row_of(k);
+        if (few_lines && k + kAhead < end) prefetch_row(row_of(k + kAhead), a.row_bytes);
         memcpy(y + k * a.row_bytes, row, static_cast<size_t>(a.row_bytes));
       }
     });
@@ -64,6 +74,11 @@ void gather_s8(const GatherS8Args& a, int threads) {
   parallel_ranges(threads, a.count, kGrainElements / a.n, 1, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       const int64_t row = row_at(a.indices, a.index_dtype, k, a.limit);
+      if (a.n <= kMaxPrefetched && k + kAhead < end) {
+        const int64_t ahead = row_at(a.indices, a.index_dtype, k + kAhead, a.limit);
+        prefetch_row(a.x + ahead * a.n, a.n);
+        __builtin_prefetch(a.scale + ahead);
+      }
       const int8_t* x = a.x + row * a.n;
       if (a.y_dtype == DType::kF32) {
         table.dequantize_run(true, a.scale[row], 0, x, static_cast<float*>(a.y) + k * a.n, a.n);
@@ -75,7 +90,8 @@ void gather_s8(const GatherS8Args& a, int threads) {
       for (int64_t i = 0; i < a.n; i += kPiece) {
         const int64_t n = std::min(kPiece, a.n - i);
         table.dequantize_run(true, a.scale[row], 0, x + i, values, n);
-        table.quantize_run(is_signed, a.y_scale, a.y_zero, values, static_cast<uint8_t*>(a.y) + k * a.n + i, n);
+        table.quantize_run(is_signed, a.y_scale, a.y_zero, a.y_range, values, static_cast<uint8_t*>(a.y) + k * a.n + i,
+                           n);
       }
     }
   });

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/stored_range.h"
 
 namespace lowp::kernels {
 
@@ -35,6 +36,7 @@ struct GatherS8Args {
   DType y_dtype = DType::kF32;
   float y_scale = 1.0f;
   int32_t y_zero = 0;
+  StoredRange y_range;
 };
 void gather_s8(const GatherS8Args& args, int threads);
 

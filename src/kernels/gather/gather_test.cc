@@ -58,7 +58,9 @@ TEST(Gather, EmbedsFromS8Rows) {
     }
   test::for_each_target([&](int threads) {
     GuardedBuffer<float> y(kCount * kN);
-    gather_s8({kLimit, kCount, kN, x.data(), scale.data(), indices.data(), DType::kI64, y.data()}, threads);
+    gather_s8(
+        {kLimit, kCount, kN, x.data(), scale.data(), indices.data(), DType::kI64, y.data(), DType::kF32, 1, 0, {}},
+        threads);
     test::expect_same(y, expected);
   });
 }
@@ -76,11 +78,22 @@ TEST(Gather, QuantizesWhatItEmbeds) {
       for (size_t i = 0; i < kN; ++i) {
         auto row = static_cast<size_t>(indices[k] < 0 ? indices[k] + kLimit : indices[k]);
         float value = static_cast<float>(x[row * kN + i]) * scale[row];
-        expected[k * kN + i] = static_cast<uint8_t>(reference::quantize(dtype, value, 0.05f, 7));
+        expected[k * kN + i] = static_cast<uint8_t>(reference::quantize(dtype, value, 0.05f, 7, {-20, 90}));
       }
     test::for_each_target([&](int threads) {
       GuardedBuffer<uint8_t> y(kCount * kN);
-      gather_s8({kLimit, kCount, kN, x.data(), scale.data(), indices.data(), DType::kI32, y.data(), dtype, 0.05f, 7},
+      gather_s8({kLimit,
+                 kCount,
+                 kN,
+                 x.data(),
+                 scale.data(),
+                 indices.data(),
+                 DType::kI32,
+                 y.data(),
+                 dtype,
+                 0.05f,
+                 7,
+                 {-20, 90}},
                 threads);
       test::expect_same(y, expected);
     });

@@ -16,8 +16,8 @@
 //   y out_inv_scale is  f32(acc + bias_s32[n]) * m[n],  or with a residual
 //                       fma(f32(residual[m, n]), rm, fma(f32(acc + bias_s32[n]), m[n], -(f32(residual_zero) * rm)))
 //
-// Stores: f32 as is; bf16 rounds to nearest even; u8 and s8 (qmin, qmax their range):
-//   q = s32(rne(clamp(y * out_inv_scale, qmin - out_zero, qmax - out_zero))) + out_zero
+// Stores: f32 as is; bf16 rounds to nearest even; u8 and s8:
+//   q = s32(rne(clamp(y * out_inv_scale, qmin - out_zero, qmax - out_zero))) + out_zero, [qmin, qmax] being out_range
 // out_inv_scale is 1 / scale, rounded once by the caller: a multiplication, where ONNX's QuantizeLinear divides; the
 // two differ only where y / scale lies within an ulp of a tie. relu and clip join the clamp, which changes no bit; NaN
 // gives the lower end of the clamp.
@@ -30,6 +30,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/stored_range.h"
 
 namespace lowp::kernels {
 
@@ -66,6 +67,7 @@ struct Epilogue {
   DType out = DType::kF32;  // kF32, kBF16, kU8, kI8
   float out_inv_scale = 1.0f;
   int32_t out_zero = 0;
+  StoredRange out_range;
 };
 
 }  // namespace lowp::kernels

@@ -155,8 +155,8 @@ struct OutQuantized {
     const Epilogue& e = *t.e;
     inv_scale = set(e.out_inv_scale);
     zero_point = e.out_zero;
-    const float least = static_cast<float>((kSigned ? -128 : 0) - e.out_zero),
-                most = static_cast<float>((kSigned ? 127 : 255) - e.out_zero);
+    const float least = static_cast<float>(e.out_range.least(kSigned) - e.out_zero),
+                most = static_cast<float>(e.out_range.most(kSigned) - e.out_zero);
     float lower = least, upper = most;
     if (e.activation == Activation::kRelu) lower = lower > 0.0f ? lower : 0.0f;
     if (e.activation == Activation::kClip) {

@@ -49,8 +49,8 @@ float add_residual(const Epilogue& e, int64_t at, float y) {
 // A value in steps of a quantized output; relu and clip are part of the clamp.
 void store_steps(const Epilogue& e, void* out, int64_t at, float scaled) {
   const bool is_signed = e.out == DType::kI8;
-  float low = static_cast<float>((is_signed ? -128 : 0) - e.out_zero),
-        high = static_cast<float>((is_signed ? 127 : 255) - e.out_zero);
+  float low = static_cast<float>(e.out_range.least(is_signed) - e.out_zero),
+        high = static_cast<float>(e.out_range.most(is_signed) - e.out_zero);
   const float least = low, most = high;
   if (e.activation == Activation::kRelu) low = std::max(low, 0.0f);
   if (e.activation == Activation::kClip) {

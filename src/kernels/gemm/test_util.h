@@ -144,6 +144,7 @@ struct RandomEpilogue {
     e.alpha = 0.1f;
     e.out = out;
     e.out_inv_scale = 1.0f / 0.021f;
+    if (random.range(0, 1) == 0) e.out_range = {-60, 127};
     e.out_zero = out == DType::kU8 ? 77 : out == DType::kI8 ? -9 : 0;
   }
 };

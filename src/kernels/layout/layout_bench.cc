@@ -76,7 +76,7 @@ void quantize_bench(benchmark::State& state) {
   std::vector<uint8_t> y(kN);
   float scale = 0.03f;
   int32_t zero = 128;
-  for (auto _ : state) quantize_f32({DType::kU8, 1, 1, kN, &scale, &zero}, x.data(), y.data(), 1);
+  for (auto _ : state) quantize_f32({DType::kU8, 1, 1, kN, &scale, &zero, {}}, x.data(), y.data(), 1);
   report(state, kN * 4);
 }
 BENCHMARK(quantize_bench)->Name("Quantize/u8");
@@ -87,7 +87,10 @@ void gather_bench(benchmark::State& state) {
   std::vector<int64_t> indices(128);
   for (size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<int64_t>(i * 7919 % 30522);
   for (auto _ : state) {
-    gather_s8({30522, 128, 384, x.data(), scale.data(), indices.data(), DType::kI64, y.data()}, 1);
+    GatherS8Args args;
+    args.limit = 30522, args.count = 128, args.n = 384;
+    args.x = x.data(), args.scale = scale.data(), args.indices = indices.data(), args.y = y.data();
+    gather_s8(args, 1);
   }
   report(state, 128 * 384 * 4);
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/stored_range.h"
 
 namespace lowp::kernels {
 
@@ -29,6 +30,7 @@ struct LayerNormArgs {
   DType q_dtype = DType::kU8;       // kU8 or kI8
   float q_scale = 1.0f;
   int32_t q_zero = 0;
+  StoredRange q_range;
 };
 void layer_norm_f32(const LayerNormArgs& args, int threads);
 

@@ -54,7 +54,7 @@ void layer_norm_rows(const kernels::LayerNormArgs& args, int64_t row) {
   float mean[kRows], inv_std[kRows];
   moments<kRows>(n, a.eps, a.rms, value, mean, inv_std);
   F32 q_scale = set(a.q_scale);
-  I32 q_zero = set_int(a.q_zero);
+  const Quantizer<kSigned> quantize(a.q_zero, a.q_range);
   for (int r = 0; r < kRows; ++r) {
     if (a.mean_out) a.mean_out[row + r] = mean[r];
     if (a.inv_std_out) a.inv_std_out[row + r] = inv_std[r];
@@ -71,7 +71,7 @@ void layer_norm_rows(const kernels::LayerNormArgs& args, int64_t row) {
         v = v + load_n(a.beta + i, lanes);
       }
       if (a.y) store_n(a.y + offset + i, v, lanes);
-      if (a.quantized) store_q8<kSigned>(a.quantized, offset + i, quantize_lanes<kSigned>(v, q_scale, q_zero), lanes);
+      if (a.quantized) store_q8<kSigned>(a.quantized, offset + i, quantize(v, q_scale), lanes);
     });
   }
 }

@@ -42,6 +42,7 @@ void check_layer_norm(int64_t n, const Options& o, DType q_dtype) {
     a.q_dtype = q_dtype;
     a.q_scale = 0.02f;
     a.q_zero = q_dtype == DType::kI8 ? -5 : 100;
+    a.q_range = {-40, 127};
     return a;
   };
   Outputs expected(n);

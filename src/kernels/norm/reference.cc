@@ -45,7 +45,7 @@ void layer_norm_f32(const LayerNormArgs& a) {
       if (a.y) a.y[r * a.n + i] = v;
       if (a.quantized) {
         static_cast<uint8_t*>(a.quantized)[r * a.n + i] =
-            static_cast<uint8_t>(quantize(a.q_dtype, v, a.q_scale, a.q_zero));
+            static_cast<uint8_t>(quantize(a.q_dtype, v, a.q_scale, a.q_zero, a.q_range));
       }
     }
   }

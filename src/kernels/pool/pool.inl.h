@@ -77,12 +77,13 @@ void average_f32(const Window& w, float count, float* y) {
 template <bool kSigned>
 void average_q8_typed(const Window& w, float count, const kernels::PoolQuantization& q, void* y) {
   F32 divisor = set(count), x_scale = set(q.x_scale), y_scale = set(q.y_scale);
-  I32 x_zero = set_int(q.x_zero), y_zero = set_int(q.y_zero);
+  I32 x_zero = set_int(q.x_zero);
+  const Quantizer<kSigned> quantize(q.y_zero, {});
   for_lanes(w.channels, [&](int64_t c, int lanes) LOWP_INLINE {
     I32 acc = set_int(0);
     for_taps<uint8_t>(w, [&](const uint8_t* p) LOWP_INLINE { acc = acc + (load_q8<kSigned>(p, c, lanes) - x_zero); });
     F32 v = to_float(acc) * x_scale / divisor;
-    store_q8<kSigned>(y, c, quantize_lanes<kSigned>(v, y_scale, y_zero), lanes);
+    store_q8<kSigned>(y, c, quantize(v, y_scale), lanes);
   });
 }
 void average_q8(const Window& w, float count, const kernels::PoolQuantization& q, void* y) {

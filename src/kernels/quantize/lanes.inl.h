@@ -1,6 +1,7 @@
 // Quantization of 16 lanes, for every kernel that writes u8 or s8 (contract: quantize.h).
 #pragma once
 
+#include "kernels/stored_range.h"
 #include "simd/vec.h"
 
 namespace lowp::LOWP_TARGET {
@@ -24,14 +25,21 @@ inline void store_q8(void* base, int64_t i, I32 v, int n) {
   }
 }
 
-// saturate(round_half_even(x / scale) + zero); NaN gives zero.
+// clamp(round_half_even(x / scale) + zero, low, high); NaN gives zero.
 template <bool kSigned>
-inline I32 quantize_lanes(F32 x, F32 scale, I32 zero_point) {
-  constexpr int kMin = kSigned ? -128 : 0, kMax = kSigned ? 127 : 255;
-  F32 t = round_even(x / scale);
-  t = max(to_float(set_int(kMin) - zero_point), min(to_float(set_int(kMax) - zero_point), t));
-  return to_int(select(is_nan(t), zero(), t)) + zero_point;
-}
+struct Quantizer {
+  I32 zero_point;
+  F32 low, high;  // in steps
+  Quantizer(I32 zero, kernels::StoredRange range)
+      : zero_point(zero),
+        low(to_float(set_int(range.least(kSigned)) - zero)),
+        high(to_float(set_int(range.most(kSigned)) - zero)) {}
+  Quantizer(int32_t zero, kernels::StoredRange range) : Quantizer(set_int(zero), range) {}
+  [[gnu::always_inline]] I32 operator()(F32 x, F32 scale) const {
+    const F32 t = max(low, min(high, round_even(x / scale)));
+    return to_int(select(is_nan(t), zero(), t)) + zero_point;
+  }
+};
 
 }  // namespace
 }  // namespace lowp::LOWP_TARGET

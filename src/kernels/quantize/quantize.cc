@@ -39,8 +39,10 @@ void quantize_f32(const QuantizeArgs& a, const float* x, void* y, int threads) {
   auto* out = static_cast<uint8_t*>(y);
   for_runs(
       a, threads,
-      [&](int64_t c, int64_t i, int64_t n) { t.quantize_run(is_signed, a.scale[c], zero_of(a, c), x + i, out + i, n); },
-      [&](int64_t i) { t.quantize_each(is_signed, a.scale, a.zero_point, x + i, out + i, a.channels); });
+      [&](int64_t c, int64_t i, int64_t n) {
+        t.quantize_run(is_signed, a.scale[c], zero_of(a, c), a.range, x + i, out + i, n);
+      },
+      [&](int64_t i) { t.quantize_each(is_signed, a.scale, a.zero_point, a.range, x + i, out + i, a.channels); });
 }
 
 void dequantize_f32(const QuantizeArgs& a, const void* x, float* y, int threads) {

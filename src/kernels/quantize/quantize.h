@@ -1,14 +1,15 @@
 // Quantization, dequantization and casts between f32, bf16 and f16, contiguous.
 //
-//   quantize:    y = saturate(round_half_even(x / scale) + zero_point)       (true division, as ONNX says)
+//   quantize:    y = clamp(round_half_even(x / scale) + zero_point, range)   (true division, as ONNX says)
 //   dequantize:  y = f32(x - zero_point) * scale
-// The rounded quotient is clamped to the range of y minus zero_point before it becomes an integer, so huge and infinite
+// The rounded quotient is clamped to the range minus zero_point before it becomes an integer, so huge and infinite
 // values saturate; NaN gives zero_point. Scales are positive.
 #pragma once
 
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/stored_range.h"
 
 namespace lowp::kernels {
 
@@ -18,6 +19,7 @@ struct QuantizeArgs {
   int64_t outer = 1, channels = 1, inner = 0;
   const float* scale = nullptr;         // [channels]
   const int32_t* zero_point = nullptr;  // [channels], or null for zeros
+  StoredRange range;                    // quantize only
 };
 void quantize_f32(const QuantizeArgs& args, const float* x, void* y, int threads);
 void dequantize_f32(const QuantizeArgs& args, const void* x, float* y, int threads);

@@ -8,13 +8,14 @@
 namespace lowp::LOWP_TARGET {
 namespace {
 
+using kernels::StoredRange;
+
 template <bool kSigned>
-void quantize_run(float scale, int32_t zero_point, const float* x, void* y, int64_t n) {
+void quantize_run(float scale, int32_t zero_point, StoredRange range, const float* x, void* y, int64_t n) {
   F32 s = set(scale);
-  I32 z = set_int(zero_point);
-  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
-    store_q8<kSigned>(y, i, quantize_lanes<kSigned>(load_n(x + i, lanes), s, z), lanes);
-  });
+  const Quantizer<kSigned> quantize(zero_point, range);
+  for_lanes(
+      n, [&](int64_t i, int lanes) LOWP_INLINE { store_q8<kSigned>(y, i, quantize(load_n(x + i, lanes), s), lanes); });
 }
 
 template <bool kSigned>
@@ -37,10 +38,11 @@ inline I32 zero_points(const int32_t* zero_point, int64_t i, int lanes) {
 }
 
 template <bool kSigned>
-void quantize_each(const float* scale, const int32_t* zero_point, const float* x, void* y, int64_t n) {
+void quantize_each(const float* scale, const int32_t* zero_point, StoredRange range, const float* x, void* y,
+                   int64_t n) {
   for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
-    I32 q = quantize_lanes<kSigned>(load_n(x + i, lanes), load_n(scale + i, lanes), zero_points(zero_point, i, lanes));
-    store_q8<kSigned>(y, i, q, lanes);
+    const Quantizer<kSigned> quantize(zero_points(zero_point, i, lanes), range);
+    store_q8<kSigned>(y, i, quantize(load_n(x + i, lanes), load_n(scale + i, lanes)), lanes);
   });
 }
 
@@ -84,15 +86,16 @@ void min_max(const float* x, int64_t n, float* lo, float* hi) {
   *hi = reduce_max(greatest);
 }
 
-void quantize_run_any(bool is_signed, float scale, int32_t zero_point, const float* x, void* y, int64_t n) {
-  (is_signed ? quantize_run<true> : quantize_run<false>)(scale, zero_point, x, y, n);
+void quantize_run_any(bool is_signed, float scale, int32_t zero_point, StoredRange range, const float* x, void* y,
+                      int64_t n) {
+  (is_signed ? quantize_run<true> : quantize_run<false>)(scale, zero_point, range, x, y, n);
 }
 void dequantize_run_any(bool is_signed, float scale, int32_t zero_point, const void* x, float* y, int64_t n) {
   (is_signed ? dequantize_run<true> : dequantize_run<false>)(scale, zero_point, x, y, n);
 }
-void quantize_each_any(bool is_signed, const float* scale, const int32_t* zero_point, const float* x, void* y,
-                       int64_t n) {
-  (is_signed ? quantize_each<true> : quantize_each<false>)(scale, zero_point, x, y, n);
+void quantize_each_any(bool is_signed, const float* scale, const int32_t* zero_point, StoredRange range, const float* x,
+                       void* y, int64_t n) {
+  (is_signed ? quantize_each<true> : quantize_each<false>)(scale, zero_point, range, x, y, n);
 }
 void dequantize_each_any(bool is_signed, const float* scale, const int32_t* zero_point, const void* x, float* y,
                          int64_t n) {

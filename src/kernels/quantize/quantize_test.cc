@@ -27,7 +27,8 @@ TEST(Quantize, HasTheBitsOfTheReference) {
         GuardedBuffer<float> scale = random.floats(s.channels, 0.01f, 0.05f);
         auto zero =
             random.integers<int32_t>(s.channels, dtype == DType::kI8 ? -128 : 0, dtype == DType::kI8 ? 127 : 255);
-        QuantizeArgs args = {dtype, s.outer, s.channels, s.inner, scale.data(), with_zero ? zero.data() : nullptr};
+        QuantizeArgs args = {dtype, s.outer, s.channels, s.inner, scale.data(), with_zero ? zero.data() : nullptr, {}};
+        if (s.outer % 2 == 0) args.range = {-100, 127};
         GuardedBuffer<uint8_t> expected(n);
         reference::quantize_f32(args, x.data(), expected.data());
         GuardedBuffer<float> back(n);
@@ -53,10 +54,10 @@ TEST(Quantize, TiesGoToEvenAndExtremesSaturate) {
   GuardedBuffer<int8_t> s8 = {3, 5, 5, 3, 127, -128, 127, -128, 3, 3, 127, 127};
   test::for_each_target([&](int threads) {
     GuardedBuffer<uint8_t> y(12);
-    quantize_f32({DType::kU8, 1, 1, 12, scale.data(), zero.data()}, x.data(), y.data(), threads);
+    quantize_f32({DType::kU8, 1, 1, 12, scale.data(), zero.data(), {}}, x.data(), y.data(), threads);
     test::expect_same(y, u8);
     GuardedBuffer<int8_t> z(12);
-    quantize_f32({DType::kI8, 1, 1, 12, scale.data(), zero.data()}, x.data(), z.data(), threads);
+    quantize_f32({DType::kI8, 1, 1, 12, scale.data(), zero.data(), {}}, x.data(), z.data(), threads);
     test::expect_same(z, s8);
   });
 }
@@ -68,7 +69,7 @@ TEST(Quantize, DequantizesS32) {
   for (size_t i = 0; i < x.size(); ++i) expected[i] = static_cast<float>(x[i]) * scale[i % 21];
   test::for_each_target([&](int threads) {
     GuardedBuffer<float> y(3 * 21);
-    dequantize_s32({DType::kI32, 3, 21, 1, scale.data(), nullptr}, x.data(), y.data(), threads);
+    dequantize_s32({DType::kI32, 3, 21, 1, scale.data(), nullptr, {}}, x.data(), y.data(), threads);
     test::expect_same(y, expected);
   });
 }

@@ -9,12 +9,13 @@ namespace lowp::kernels {
 
 struct QuantizeTable {
   // A run of n with one scale and zero point.
-  void (*quantize_run)(bool is_signed, float scale, int32_t zero_point, const float* x, void* y, int64_t n);
+  void (*quantize_run)(bool is_signed, float scale, int32_t zero_point, StoredRange range, const float* x, void* y,
+                       int64_t n);
   void (*dequantize_run)(bool is_signed, float scale, int32_t zero_point, const void* x, float* y, int64_t n);
   void (*dequantize_run_s32)(float scale, int32_t zero_point, const int32_t* x, float* y, int64_t n);
   // A run of n with a scale each; zero_point may be null.
-  void (*quantize_each)(bool is_signed, const float* scale, const int32_t* zero_point, const float* x, void* y,
-                        int64_t n);
+  void (*quantize_each)(bool is_signed, const float* scale, const int32_t* zero_point, StoredRange range,
+                        const float* x, void* y, int64_t n);
   void (*dequantize_each)(bool is_signed, const float* scale, const int32_t* zero_point, const void* x, float* y,
                           int64_t n);
   void (*dequantize_each_s32)(const float* scale, const int32_t* zero_point, const int32_t* x, float* y, int64_t n);
