@@ -14,6 +14,7 @@
 //                          max(lo, x) and min(hi, x) therefore propagate a NaN of x, as ONNX's Relu and Clip want.
 //   min_nan, max_nan       NaN where either operand is NaN, as ONNX's Min and Max want.
 //   fma(a, b, c)           a * b + c, rounded once.  fnma(a, b, c): c - a * b.
+//   fma_into(acc, a, b)    acc = fma(a, b, acc), for the sums of inner loops.
 //   round_even             to an integral value, ties to even.
 //   to_int                 float to int32, ties to even; 0x80000000 where the value does not fit or is NaN.
 //   load_n, store_n        the first n lanes, 0 <= n <= 16; lanes beyond are read as zero, never touched in memory.

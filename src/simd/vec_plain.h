@@ -98,6 +98,7 @@ inline F32 fma(F32 a, F32 b, F32 c) {
   LOWP_EACH c.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
   return c;
 }
+inline void fma_into(F32& acc, F32 a, F32 b) { acc = fma(a, b, acc); }
 inline F32 fnma(F32 a, F32 b, F32 c) {
   LOWP_EACH c.v[i] = __builtin_fmaf(-a.v[i], b.v[i], c.v[i]);
   return c;

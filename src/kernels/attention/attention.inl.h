@@ -26,6 +26,13 @@ constexpr int kTileRows = 6, kTilePanels = 1;
 constexpr int kTileRows = 4, kTilePanels = 1;
 #endif
 
+// Steps of k without a loop around them: with 16 registers a step is short (kShortSteps in gemm.inl.h).
+#if defined(__AVX2__) && !defined(__AVX512F__)
+constexpr int64_t kUnroll = 4;
+#else
+constexpr int64_t kUnroll = 1;
+#endif
+
 // c[r, p * 16 + lane] (+)= sum over k of a[r, k] * b[p, k, lane], k in order.
 template <int kRows, int kPanels>
 void tile(const float* a, int64_t a_ld, const float* b, int64_t b_panel, int64_t k, float* c, int64_t c_ld, bool add) {
@@ -35,7 +42,7 @@ void tile(const float* a, int64_t a_ld, const float* b, int64_t b_panel, int64_t
 #pragma GCC unroll 4
     for (int p = 0; p < kPanels; ++p) acc[r][p] = zero();
   }
-  for (int64_t i = 0; i < k; ++i) {
+  auto step = [&](int64_t i) LOWP_INLINE {
     F32 columns[kPanels];
 #pragma GCC unroll 4
     for (int p = 0; p < kPanels; ++p) columns[p] = load(b + p * b_panel + i * 16);
@@ -43,9 +50,20 @@ void tile(const float* a, int64_t a_ld, const float* b, int64_t b_panel, int64_t
     for (int r = 0; r < kRows; ++r) {
       F32 value = set(a[r * a_ld + i]);
 #pragma GCC unroll 4
-      for (int p = 0; p < kPanels; ++p) acc[r][p] = fma(value, columns[p], acc[r][p]);
+      for (int p = 0; p < kPanels; ++p) fma_into(acc[r][p], value, columns[p]);
+    }
+  };
+  int64_t i = 0;
+  if constexpr (kUnroll > 1) {
+    for (; i + kUnroll <= k; i += kUnroll) {
+#pragma GCC unroll 4
+      for (int64_t u = 0; u < kUnroll; ++u) {
+        step(i + u);
+        __asm__ volatile("" ::: "memory");  // no loads for the next step before this one's registers are free
+      }
     }
   }
+  for (; i < k; ++i) step(i);
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
@@ -56,15 +74,24 @@ void tile(const float* a, int64_t a_ld, const float* b, int64_t b_panel, int64_t
   }
 }
 
+template <int kRows, int kPanels>
+void tile_of(int64_t rows, const float* a, int64_t a_ld, const float* b, int64_t b_panel, int64_t k, float* c,
+             int64_t c_ld, bool add) {
+  if constexpr (kRows > 1) {
+    if (rows < kRows) return tile_of<kRows - 1, kPanels>(rows, a, a_ld, b, b_panel, k, c, c_ld, add);
+  }
+  tile<kRows, kPanels>(a, a_ld, b, b_panel, k, c, c_ld, add);
+}
+
+// Tiles of nearly the same height: 32 rows as 6, 5, 5, 6, 5, 5 rather than five of 6 and a low one.
 template <int kPanels>
 void tile_column(const float* a, int64_t a_ld, int64_t rows, const float* b, int64_t b_panel, int64_t k, float* c,
                  int64_t c_ld, bool add) {
-  int64_t r = 0;
-  for (; r + kTileRows <= rows; r += kTileRows) {
-    tile<kTileRows, kPanels>(a + r * a_ld, a_ld, b, b_panel, k, c + r * c_ld, c_ld, add);
+  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t r = rows * i / tiles, count = rows * (i + 1) / tiles - r;
+    tile_of<kTileRows, kPanels>(count, a + r * a_ld, a_ld, b, b_panel, k, c + r * c_ld, c_ld, add);
   }
-  for (; r + 2 <= rows; r += 2) tile<2, kPanels>(a + r * a_ld, a_ld, b, b_panel, k, c + r * c_ld, c_ld, add);
-  for (; r < rows; ++r) tile<1, kPanels>(a + r * a_ld, a_ld, b, b_panel, k, c + r * c_ld, c_ld, add);
 }
 
 // c[rows, panels * 16] = a[rows, k] x b, in blocks of k with fresh accumulators, added in order.

@@ -160,16 +160,6 @@ struct FloatSum {
   }
 };
 
-// acc = fma(a, b, acc), in acc's own register: left the choice, gcc 12 moves sums about with 16 registers and spills.
-[[gnu::always_inline]] inline void fma_into(F32& acc, F32 a, F32 b) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
-  __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc.lo) : "x"(a.lo), "x"(b.lo));
-  __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc.hi) : "x"(a.hi), "x"(b.hi));
-#else
-  acc = fma(a, b, acc);
-#endif
-}
-
 struct StepF32 : FloatSum {
   using A = float;
   static constexpr int kUnroll = kShortSteps;
