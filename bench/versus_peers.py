@@ -96,7 +96,7 @@ def cell(
     for r in good:
         own = times[r["engine"]]
         r["median_ms"], r["min_ms"], r["times_ms"] = statistics.median(own), min(own), own
-        limit = limits[r["precision"]]["gmacs"][str(threads)]
+        limit = limits.get(r["precision"], limits["fp32"])["gmacs"][str(threads)]  # BF16 storage computes in FP32
         r["of_limit"] = macs / (r["median_ms"] * 1e-3) / (limit * 1e9)
         contender, path = files[r["engine"]]
         r["file_mib"] = path.stat().st_size / 2**20

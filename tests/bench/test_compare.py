@@ -78,7 +78,9 @@ def test_tables_show_failures_and_ratios():
 
 def test_contenders():
     names = [c.name for c in engines.contenders(models.MODELS["gnmt_encoder"], ["fp32", "bf16", "int8"], False)]
-    assert "onnxruntime int8 (dynamic)" in names and not any("bf16" in n for n in names)
+    assert "onnxruntime int8 (dynamic)" in names and [n for n in names if "bf16" in n] == ["lowp bf16"]
+    native = [c.name for c in engines.contenders(models.MODELS["resnet50"], ["bf16"], True)]
+    assert native == ["lowp bf16", "openvino bf16"]
     both = [c.variant for c in engines.contenders(models.MODELS["minilm"], ["int8"], True) if c.engine == "onnxruntime"]
     assert both == ["static", "dynamic"]
 
