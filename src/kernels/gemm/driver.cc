@@ -8,9 +8,9 @@
 namespace lowp::kernels {
 namespace {
 
-// Rows of A handled against one group of panels before the next. They may come from L3: a tile of 6 x 16 wants 4 bytes of
-// them a cycle, while each further chunk reads all of B again, in BERT from memory. (With 256 KB BERT-base in FP32 ran
-// 0.92x as fast on Zen 3.)
+// Rows of A handled against one group of panels before the next. They may come from L3: a tile of 6 x 16 wants 4 bytes
+// of them a cycle, while each further chunk reads all of B again, in BERT from memory. (With 256 KB BERT-base in FP32
+// ran 0.92x as fast on Zen 3.)
 constexpr int64_t kChunkBytes = 2 << 20;
 constexpr int64_t kMaxChunkRows = 448;
 // Bytes of panels that tiles of a few rows pass over together. Tiles stream them from L2 as fast as from L1
