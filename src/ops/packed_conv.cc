@@ -166,6 +166,7 @@ Status lower(LowerContext& ctx) {
     kernels::DepthwiseArgs args;
     set_geometry(args, a, w, ctx);
     args.c = a.group;
+    args.int8_class = static_cast<kernels::Int8Class>(a.int8_class);
     args.epilogue = epilogue;
     if (ctx.has_choice())
       args.choice = ctx.choose(shape_text("depthwise", args, a, ctx), kernels::depthwise_candidates(args, threads));
@@ -209,7 +210,7 @@ Sample sample(DType x, DType w, const Extents& x_extents, PackedConvAttrs a, boo
   const int64_t k = a.in_channels / a.group * a.kernel_shape[0] * a.kernel_shape[1];
   const Tensor weights =
       sample_weights(w, {a.out_channels, a.in_channels / a.group, a.kernel_shape[0], a.kernel_shape[1]},
-                     sample_weight_limit(a.int8_class));
+                     sample_weight_limit(a.depthwise() ? 0 : a.int8_class));
   Sample s;
   s.attrs = ir::AttrCodec::of<PackedConvAttrs>().write(ir::Attrs::make(a));
   s.inputs = sample_operands(x, x_extents, weights, pack_conv_weights(weights, a, w), a, a.out_channels, k, bias);
@@ -269,6 +270,14 @@ std::vector<Sample> samples() {
   };
   PackedConvAttrs seven = int8(plain, 33, DType::kU8);
   seven.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Quad);
+  PackedConvAttrs seven_depthwise = int8(depthwise, 61, DType::kU8);
+  seven_depthwise.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Quad);
+  PackedConvAttrs seven_wide = seven_depthwise;  // 5x5, blocks of channels and a tail
+  seven_wide.kernel_shape = {5, 5};
+  seven_wide.strides = {1, 1};
+  seven_wide.pads = {2, 2, 2, 2};
+  seven_wide.group = seven_wide.out_channels = 71;
+  seven_wide.out_zero = 0;
   PackedConvAttrs oct = seven;
   oct.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Oct);
   return {
@@ -287,6 +296,8 @@ std::vector<Sample> samples() {
       sample(DType::kI8, DType::kI8, {1, 3, 17}, int8(line, 5, DType::kI8), false, kNone),
       sample(DType::kU8, DType::kI8, {2, 19, 8, 9}, int8(depthwise, 90, DType::kU8), true, DType::kU8),
       sample(DType::kI8, DType::kI8, {1, 19, 8, 9}, int8(depthwise, -20, kF32), false, kNone),
+      sample(DType::kU8, DType::kI8, {1, 19, 8, 9}, seven_depthwise, true, kNone),
+      sample(DType::kU8, DType::kI8, {1, 71, 7, 9}, seven_wide, true, kNone),
   };
 }
 

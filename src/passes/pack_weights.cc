@@ -92,9 +92,10 @@ std::optional<QuantizedInput> int8_input(const ir::Value* v) {
   return QuantizedInput{dq->inputs[0], *q};
 }
 
-// Whether activations are limited to 0..127 where they are quantized: Clip before QuantizeLinear says so.
+// Whether activations are limited to 0..127 where they are quantized, padding included: Clip before QuantizeLinear says
+// so.
 bool is_seven_bit(const QuantizedInput& x) {
-  if (x.q.dtype != DType::kU8) return false;
+  if (x.q.dtype != DType::kU8 || x.q.zero > 127) return false;
   const ir::Node* q = producer(x.value, "QuantizeLinear");
   // Reshapes and the like between do not matter.
   const ir::Value* v = x.value;
@@ -250,7 +251,8 @@ class Packer {
       if (auto operands = int8_operands(*weights, *input, sums, *bias, k)) {
         attrs.in_scale = input->q.scale;
         attrs.in_zero = input->q.zero;
-        attrs.int8_class = int8_class_of(is_seven_bit(*input) && !attrs.depthwise(), [&](Int8Class c) {
+        attrs.int8_class = int8_class_of(is_seven_bit(*input), [&](Int8Class c) {
+          if (attrs.depthwise()) return c == Int8Class::kA7Quad;  // with any weights
           return kernels::a7_safe_conv(c, w.data<int8_t>(), attrs.out_channels, attrs.in_channels / attrs.group,
                                        attrs.kernel_shape[0], attrs.kernel_shape[1]);
         });

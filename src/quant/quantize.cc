@@ -123,7 +123,7 @@ class Quantizer {
     const bool filters = node->op->name == "Conv";
     const ChannelOrder order =
         filters ? ChannelOrder::of_filters(w->constant) : ChannelOrder::along_axis(w->constant, axis);
-    const bool depthwise = filters && w->constant.extent(1) == 1;  // those kernels widen
+    const bool depthwise = filters && w->constant.extent(1) == 1;  // those kernels take any weights
     QuantizedWeights q = scheme_.levels == 127 && !gather && !depthwise
                              ? quantize_weights_a7(w->constant, order, least)
                              : quantize_weights(w->constant, order, kernels::Int8Class::kExact8, least);

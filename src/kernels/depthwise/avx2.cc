@@ -1,9 +1,9 @@
 // AVX2: INT8 by vpmaddwd.
-#include "kernels/depthwise/depthwise.inl.h"
+#include "kernels/depthwise/depthwise_avx2.inl.h"
 
 namespace lowp::avx2 {
 
 extern const kernels::DepthwiseTable depthwise_kernels;
-const kernels::DepthwiseTable depthwise_kernels = kDepthwise;
+const kernels::DepthwiseTable depthwise_kernels = {choose};
 
 }  // namespace lowp::avx2

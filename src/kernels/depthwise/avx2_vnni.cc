@@ -1,9 +1,9 @@
 // AVX2 with AVX-VNNI: INT8 by vpdpbusd.
-#include "kernels/depthwise/depthwise.inl.h"
+#include "kernels/depthwise/depthwise_avx2.inl.h"
 
 namespace lowp::avx2_vnni {
 
 extern const kernels::DepthwiseTable depthwise_kernels;
-const kernels::DepthwiseTable depthwise_kernels = kDepthwise;
+const kernels::DepthwiseTable depthwise_kernels = {choose};
 
 }  // namespace lowp::avx2_vnni

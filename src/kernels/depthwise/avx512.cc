@@ -4,6 +4,6 @@
 namespace lowp::avx512 {
 
 extern const kernels::DepthwiseTable depthwise_kernels;
-const kernels::DepthwiseTable depthwise_kernels = kDepthwise;
+const kernels::DepthwiseTable depthwise_kernels = {choose_any};
 
 }  // namespace lowp::avx512

@@ -1,5 +1,5 @@
-// Depthwise tiles over the 16-lane vectors: the sums of a few neighbouring output pixels and 16 channels in registers,
-// so that a loaded input pixel serves every output pixel whose window it is in.
+// Depthwise tiles over the 16-lane vectors, for any kernel: the sums of a few neighbouring output pixels and 16
+// channels in registers, so that a loaded input pixel serves every output pixel whose window it is in.
 #pragma once
 
 #include "kernels/depthwise/tiles.h"
@@ -8,8 +8,9 @@
 namespace lowp::LOWP_TARGET {
 namespace {
 
-using kernels::DepthwiseTile;
-using kernels::kDepthwiseChunk;
+using kernels::DepthwiseKernel;
+using kernels::DepthwiseShape;
+using kernels::DepthwiseTiles;
 
 #define LOWP_UNROLL _Pragma("GCC unroll 32")
 
@@ -71,24 +72,33 @@ struct IntColumn {
   [[gnu::always_inline]] static void put(int32_t* p, I32 v) { store_int(p, v); }
 };
 
+// Calls body(offset, lanes) for 16 channels at a time. The last ones are computed with some before them again: tails
+// cost AVX2 a loop over bytes.
+template <typename Body>
+[[gnu::always_inline]] inline void for_channels(int64_t count, Body&& body) {
+  if (count < kLanes) return body(0, static_cast<int>(count));
+  for (int64_t i = 0; i < count; i += kLanes) body(i + kLanes <= count ? i : count - kLanes, kLanes);
+}
+
 // One step: P pixels, KW taps, S apart, dilation 1: every column is loaded once. KW = 0: any kernel, column by column.
+// `first`: the column under the first pixel's first tap.
 template <typename Column, int P, int KW, int S>
-[[gnu::always_inline]] inline void add_row(const DepthwiseTile& t, const Column& column,
-                                           const void* const* const* lines, const typename Column::Element* w,
-                                           int64_t c, int lanes, typename Column::Acc (&acc)[P]) {
+[[gnu::always_inline]] inline void add_row(const DepthwiseShape& t, const Column& column,
+                                           const void* const* const* lines, int64_t first,
+                                           const typename Column::Element* w, int64_t c, int lanes,
+                                           typename Column::Acc (&acc)[P]) {
   if constexpr (KW == 0) {
     for (int kw = 0; kw < t.kernel_w; ++kw) {
       auto weights = Column::load_weights(w + kw * t.columns);
       for (int i = 0; i < P; ++i) {
-        acc[i] = Column::add(
-            acc[i], column.load_x(lines, static_cast<int64_t>(i) * t.stride + kw * t.dilation, c, lanes), weights);
+        acc[i] = Column::add(acc[i], column.load_x(lines, first + i * t.stride + kw * t.dilation, c, lanes), weights);
       }
     }
   } else {
     typename Column::Acc weights[KW];
     LOWP_UNROLL for (int kw = 0; kw < KW; ++kw) weights[kw] = Column::load_weights(w + kw * t.columns);
     LOWP_UNROLL for (int j = 0; j < (P - 1) * S + KW; ++j) {
-      auto x = column.load_x(lines, j, c, lanes);
+      auto x = column.load_x(lines, first + j, c, lanes);
       // Pixel i sees column j as its tap j - i * S; columns ascend, so each sum takes its taps in order.
       LOWP_UNROLL for (int i = 0; i < P; ++i) {
         if (j >= i * S && j - i * S < KW)
@@ -99,37 +109,42 @@ template <typename Column, int P, int KW, int S>
 }
 
 template <int P, int KW, int S>
-void tile_f32(const DepthwiseTile& t) {
+void tile_f32(const DepthwiseTiles& t, int64_t tile) {
+  const DepthwiseShape& shape = *t.shape;
+  const int64_t first = tile * P * shape.stride;
   const float* weights = static_cast<const float*>(t.weights) + t.c0;
-  float* out = static_cast<float*>(t.acc);
+  float* out = static_cast<float*>(t.acc) + tile * P * t.acc_ld;
   const FloatColumn column(false);
-  for_lanes(
+  for_channels(
       t.channels, [&](int64_t c, int lanes) __attribute__((always_inline)) {
         F32 acc[P];
         LOWP_UNROLL for (int i = 0; i < P; ++i) acc[i] = zero();
-        for (int kh = 0; kh < t.kernel_h; ++kh) {
-          add_row<FloatColumn, P, KW, S>(t, column, t.lines + kh, weights + kh * t.kernel_w * t.columns + c, t.c0 + c,
-                                         lanes, acc);
+        for (int kh = 0; kh < shape.kernel_h; ++kh) {
+          add_row<FloatColumn, P, KW, S>(shape, column, t.lines + kh, first,
+                                         weights + kh * shape.kernel_w * shape.columns + c, t.c0 + c, lanes, acc);
         }
-        LOWP_UNROLL for (int i = 0; i < P; ++i) store(out + i * kDepthwiseChunk + c, acc[i]);
+        LOWP_UNROLL for (int i = 0; i < P; ++i) store(out + i * t.acc_ld + c, acc[i]);
       });
 }
 
 template <int P, int KW, int S>
-void tile_s8(const DepthwiseTile& t) {
+void tile_s8(const DepthwiseTiles& t, int64_t tile) {
+  const DepthwiseShape& shape = *t.shape;
+  const int64_t first = tile * P * shape.stride;
+  const bool is_signed = shape.in_dtype == DType::kI8;
   const int32_t* weights = static_cast<const int32_t*>(t.weights) + t.c0;
-  int32_t* out = static_cast<int32_t*>(t.acc);
-  for_lanes(
+  int32_t* out = static_cast<int32_t*>(t.acc) + tile * P * t.acc_ld;
+  for_channels(
       t.channels, [&](int64_t c, int lanes) __attribute__((always_inline)) {
         I32 acc[P];
         LOWP_UNROLL for (int i = 0; i < P; ++i) acc[i] = set_int(0);
-        for (int kh = 0; kh < t.kernel_h; kh += kRowsPerWord) {
-          const int32_t* w = weights + kh / kRowsPerWord * t.kernel_w * t.columns + c;
+        for (int kh = 0; kh < shape.kernel_h; kh += kRowsPerWord) {
+          const int32_t* w = weights + kh / kRowsPerWord * shape.kernel_w * shape.columns + c;
           auto rows = [&]<int kRows>() __attribute__((always_inline)) {
-            add_row<IntColumn<kRows>, P, KW, S>(t, IntColumn<kRows>(t.is_signed), t.lines + kh, w, t.c0 + c, lanes,
-                                                acc);
+            add_row<IntColumn<kRows>, P, KW, S>(shape, IntColumn<kRows>(is_signed), t.lines + kh, first, w, t.c0 + c,
+                                                lanes, acc);
           };
-          const int left = t.kernel_h - kh;
+          const int left = shape.kernel_h - kh;
           if (left == 1)
             rows.template operator()<1>();
           else if (left == 2 || kRowsPerWord == 2)
@@ -139,7 +154,7 @@ void tile_s8(const DepthwiseTile& t) {
           else
             rows.template operator()<kRowsPerWord>();
         }
-        LOWP_UNROLL for (int i = 0; i < P; ++i) store_int(out + i * kDepthwiseChunk + c, acc[i]);
+        LOWP_UNROLL for (int i = 0; i < P; ++i) store_int(out + i * t.acc_ld + c, acc[i]);
       });
 }
 
@@ -147,33 +162,36 @@ void tile_s8(const DepthwiseTile& t) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
 constexpr int kWidePixels = 4;
 #else
-constexpr int kWidePixels = kernels::kMaxDepthwisePixels;
+constexpr int kWidePixels = 7;  // 7, 14, 28, 56, 112: the widths of image models
 #endif
 
-#define LOWP_DEPTHWISE_BY_SHAPE(function)                                                 \
-  template <int P>                                                                        \
-  void function##_by_shape(const DepthwiseTile& t) {                                      \
-    if (t.dilation == 1 && t.kernel_w == 3 && t.stride == 1) return function<P, 3, 1>(t); \
-    if (t.dilation == 1 && t.kernel_w == 3 && t.stride == 2) return function<P, 3, 2>(t); \
-    if (t.dilation == 1 && t.kernel_w == 5 && t.stride == 1) return function<P, 5, 1>(t); \
-    if (t.dilation == 1 && t.kernel_w == 5 && t.stride == 2) return function<P, 5, 2>(t); \
-    function<P, 0, 0>(t);                                                                 \
-  }                                                                                       \
-  void any_##function(const DepthwiseTile& t) {                                           \
-    if (t.pixels == 1) return function##_by_shape<1>(t);                                  \
-    if (t.pixels == 2) return function##_by_shape<2>(t);                                  \
-    function##_by_shape<kWidePixels>(t);                                                  \
+#define LOWP_DEPTHWISE_BY_PIXELS(function)       \
+  template <int KW, int S>                       \
+  void any_##function(const DepthwiseTiles& t) { \
+    for (int64_t i = 0; i < t.count; ++i) {      \
+      if (t.pixels == 1)                         \
+        function<1, KW, S>(t, i);                \
+      else if (t.pixels == 2)                    \
+        function<2, KW, S>(t, i);                \
+      else                                       \
+        function<kWidePixels, KW, S>(t, i);      \
+    }                                            \
   }
-LOWP_DEPTHWISE_BY_SHAPE(tile_f32)
-LOWP_DEPTHWISE_BY_SHAPE(tile_s8)
+LOWP_DEPTHWISE_BY_PIXELS(tile_f32)
+LOWP_DEPTHWISE_BY_PIXELS(tile_s8)
 
-void expand(const int8_t* weights, int64_t kernel_h, int64_t kernel_w, int64_t columns, int32_t* words) {
+// s8 [kh][kw][columns] to [ceil(kh / kRowsPerWord)][kw][columns] words of weights of consecutive kh, missing rows zero.
+void prepare_words(const DepthwiseShape& shape, const void* packed, void* prepared) {
+  const int8_t* weights = static_cast<const int8_t*>(packed);
+  int32_t* words = static_cast<int32_t*>(prepared);
   const I32 mask = set_int(kRowsPerWord == 4 ? 0xff : 0xffff);
-  for (int64_t kh = 0; kh < kernel_h; kh += kRowsPerWord) {
-    for (int64_t kw = 0; kw < kernel_w; ++kw) {
-      for (int64_t c = 0; c < columns; c += 16, words += 16) {
+  for (int kh = 0; kh < shape.kernel_h; kh += kRowsPerWord) {
+    for (int kw = 0; kw < shape.kernel_w; ++kw) {
+      for (int64_t c = 0; c < shape.columns; c += 16, words += 16) {
         auto row = [&](int r) {
-          return kh + r < kernel_h ? load_s8(weights + ((kh + r) * kernel_w + kw) * columns + c) & mask : set_int(0);
+          return kh + r < shape.kernel_h
+                     ? load_s8(weights + ((kh + r) * shape.kernel_w + kw) * shape.columns + c) & mask
+                     : set_int(0);
         };
         I32 word = row(0) | shift_left<kRowBits>(row(1));
         if constexpr (kRowsPerWord == 4) word = word | shift_left<16>(row(2)) | shift_left<24>(row(3));
@@ -183,7 +201,29 @@ void expand(const int8_t* weights, int64_t kernel_h, int64_t kernel_w, int64_t c
   }
 }
 
-constexpr kernels::DepthwiseTable kDepthwise = {kWidePixels, kRowsPerWord, any_tile_f32, any_tile_s8, expand};
+DepthwiseKernel choose_any(const DepthwiseShape& shape) {
+  DepthwiseKernel k{};
+  k.pixels = kWidePixels;
+  k.narrow = 2;
+  const bool is_int = shape.in_dtype != DType::kF32;
+  auto by_shape = [&](auto&& of) {
+    const bool row = shape.dilation == 1, s1 = row && shape.stride == 1, s2 = row && shape.stride == 2;
+    if (s1 && shape.kernel_w == 3) return of.template operator()<3, 1>();
+    if (s2 && shape.kernel_w == 3) return of.template operator()<3, 2>();
+    if (s1 && shape.kernel_w == 5) return of.template operator()<5, 1>();
+    if (s2 && shape.kernel_w == 5) return of.template operator()<5, 2>();
+    return of.template operator()<0, 0>();
+  };
+  if (is_int) {
+    const int64_t words = (shape.kernel_h + kRowsPerWord - 1) / kRowsPerWord * shape.kernel_w;
+    k.tiles = by_shape([]<int KW, int S>() { return &any_tile_s8<KW, S>; });
+    k.prepare = prepare_words;
+    k.prepared = static_cast<size_t>(words * shape.columns) * sizeof(int32_t);
+  } else {
+    k.tiles = by_shape([]<int KW, int S>() { return &any_tile_f32<KW, S>; });
+  }
+  return k;
+}
 
 }  // namespace
 }  // namespace lowp::LOWP_TARGET

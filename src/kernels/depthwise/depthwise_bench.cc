@@ -18,13 +18,23 @@ constexpr Layer kLayers[] = {{112, 32, 3, 1}, {112, 96, 3, 2}, {56, 144, 3, 1}, 
                              {28, 240, 5, 1}, {28, 240, 3, 2}, {14, 480, 3, 1}, {14, 480, 5, 1},
                              {14, 672, 5, 1}, {14, 672, 5, 2}, {7, 1152, 5, 1}, {7, 1152, 3, 1}};
 
-void run(benchmark::State& state, const Layer& l, DType dtype, int threads) {
+struct Kind {
+  const char* name;
+  DType in;
+  Int8Class int8_class;
+};
+constexpr Kind kKinds[] = {{"f32", DType::kF32, Int8Class::kExact8},
+                           {"u8", DType::kU8, Int8Class::kExact8},
+                           {"a7", DType::kU8, Int8Class::kA7Quad}};
+
+void run(benchmark::State& state, const Layer& l, const Kind& kind, int threads) {
   DepthwiseArgs a;
-  const bool is_int = dtype != DType::kF32;
+  const bool is_int = kind.in != DType::kF32;
   a.in_h = a.in_w = l.in, a.c = a.in_ld = a.out_ld = l.c;
   a.kernel_h = a.kernel_w = l.kernel, a.stride_h = a.stride_w = l.stride, a.pad_top = a.pad_left = l.kernel / 2;
   a.out_h = a.out_w = (l.in + 2 * a.pad_top - l.kernel) / l.stride + 1;
-  a.in_dtype = dtype;
+  a.in_dtype = kind.in;
+  a.int8_class = kind.int8_class;
   auto in = *AlignedBuffer::zeroed(static_cast<size_t>(l.in * l.in * l.c) * 4);
   auto out = *AlignedBuffer::zeroed(static_cast<size_t>(a.out_h * a.out_w * l.c) * 4);
   auto weights =
@@ -48,13 +58,13 @@ void run(benchmark::State& state, const Layer& l, DType dtype, int threads) {
 }
 
 const int kRegistered = [] {
-  for (DType dtype : {DType::kF32, DType::kU8}) {
+  for (const Kind& kind : kKinds) {
     for (const Layer& layer : kLayers) {
       for (int threads : {1, 2}) {
-        const std::string name = "Depthwise/" + std::string(dtype_name(dtype)) + "/" + std::to_string(layer.in) + "x" +
+        const std::string name = "Depthwise/" + std::string(kind.name) + "/" + std::to_string(layer.in) + "x" +
                                  std::to_string(layer.c) + "/k" + std::to_string(layer.kernel) + "s" +
                                  std::to_string(layer.stride) + "/threads:" + std::to_string(threads);
-        benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, layer, dtype, threads); })
+        benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, layer, kind, threads); })
             ->UseRealTime()
             ->MinTime(0.1);
       }

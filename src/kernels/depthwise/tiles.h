@@ -1,37 +1,59 @@
 // Inside the depthwise family: what a target's translation unit offers to depthwise.cc.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/gemm/tiles.h"
 
 namespace lowp::kernels {
 
-inline constexpr int kMaxDepthwisePixels = 7;    // 7, 14, 28, 56, 112: the widths of image models
-inline constexpr int64_t kDepthwiseChunk = 128;  // channels between two epilogues: the sums stay in L1
-
-// Sums of `pixels` neighbouring output pixels of one line, channels [c0, c0 + channels).
-struct DepthwiseTile {
-  // lines[kh][j]: channel 0 of the input pixel under tap (kh, kw) of output pixel i is at j = i * stride + kw *
-  // dilation.
-  const void* const* const* lines;
+// What of a layer decides how it is computed.
+struct DepthwiseShape {
+  DType in_dtype;  // kF32, kU8, kI8
+  bool seven_bit;  // u8 activations that are 0..127
+  int64_t c;
   int kernel_h, kernel_w, stride, dilation;  // the last two along the width
-  int pixels;                                // 1, 2 or the table's
-  int64_t c0, channels;                      // c0 is a multiple of 16
-  const void* weights;                       // f32 [tap][columns]; s8 as expand left it
-  int64_t columns;                           // round_up(C, 16)
-  void* acc;                                 // [pixels][kDepthwiseChunk] f32 or s32
-  bool is_signed;                            // s8 activations, to be read as u8
+  int64_t out_w;
+  const Epilogue* epilogue;
+  int64_t columns;  // round_up(C, 16): channels of packed weights
+  bool finishes;    // what was chosen applies the epilogue
+};
+
+// `count` tiles side by side, each of some neighbouring output pixels of a line, channels [c0, c0 + channels).
+struct DepthwiseTiles {
+  const DepthwiseShape* shape;
+  int pixels;  // of a tile: the kernel's `pixels`, `narrow` or, where that is 2, 1
+  int64_t count;
+  // lines[kh][j] is channel 0 of the input pixel under tap (kh, kw) of output pixel i, j = i * stride + kw * dilation.
+  // Inside the image, for kernels with by_steps and tiles of their `pixels`, lines is null, and first + kh * pitch + j
+  // * step, in bytes, what it would be.
+  const void* const* const* lines;
+  const char* first;
+  int64_t step, pitch;
+  int64_t c0, channels;  // c0 is a multiple of 32
+  const void* weights;   // as packed or, where the kernel prepares them, as it left them
+  // Sums for the epilogue, f32 or s32, [count * pixels][acc_ld], the first of channel c0; null: the kernel finishes
+  // outputs itself.
+  void* acc;
+  int64_t acc_ld;
+  char* out;  // channel c0 of the first pixel
+  int64_t out_ld;
+};
+
+// A way to compute a layer.
+struct DepthwiseKernel {
+  void (*tiles)(const DepthwiseTiles&);
+  // Rearranges weights (and what else is needed by channel) at the start of a call; null: weights are read as packed.
+  void (*prepare)(const DepthwiseShape&, const void* weights, void* prepared);
+  size_t prepared;     // bytes of that
+  int pixels, narrow;  // of its widest tile and of the next
+  bool by_steps;
+  bool finishes;  // applies the epilogue itself
 };
 
 struct DepthwiseTable {
-  int pixels;         // of the widest tile
-  int rows_per_word;  // taps of a column that share a 32-bit word of s8 weights
-  void (*tile_f32)(const DepthwiseTile&);
-  void (*tile_s8)(const DepthwiseTile&);
-  // [kh][kw][columns] s8 to [ceil(kh / rows_per_word)][kw][columns] words of weights of consecutive kh, missing rows
-  // zero.
-  void (*expand)(const int8_t* weights, int64_t kernel_h, int64_t kernel_w, int64_t columns, int32_t* words);
+  DepthwiseKernel (*choose)(const DepthwiseShape&);
 };
 
 }  // namespace lowp::kernels

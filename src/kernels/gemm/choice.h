@@ -11,7 +11,8 @@ namespace lowp::kernels {
 struct KernelChoice {
   enum class Loop : uint8_t {
     kFormula,
-    kColumnsOutside,  // a group of panels passes over all rows of a chunk (depthwise: a group of channels over a line)
+    kColumnsOutside,  // a group of panels passes over all rows of a chunk (depthwise: a group of channels over all
+                      // lines)
     kRowsOutside,     // rows of a tile meet all panels before the next rows (depthwise: pixels meet all channels)
   };
   uint8_t width = 0;  // panels of a tile; depthwise: pixels of a tile. 0: by formula
@@ -33,6 +34,6 @@ struct KernelChoice {
 std::string choice_text(const KernelChoice& choice);
 
 // Part of what measurements are filed under: raised when kernels change so much that old measurements mean nothing.
-inline constexpr int kKernelVersion = 2;
+inline constexpr int kKernelVersion = 3;
 
 }  // namespace lowp::kernels

@@ -66,8 +66,9 @@ void fold_zero_point(const int32_t* bias, const int32_t* sums, int64_t n, DType 
                      int32_t* bias_s32);
 
 // How an INT8 layer computes on instruction sets without VNNI; results are the same exact s32 everywhere. The A7
-// classes take activations 0..127 and add several maddubs in 16 bit before they widen: the more, the fewer
-// instructions.
+// classes take activations 0..127 (padding included) and add several maddubs in 16 bit before they widen: the more, the
+// fewer instructions. Depthwise layers know only whether activations are 0..127, that is whether a class is an A7 one:
+// each maddubs is widened alone, and two products always fit (127 * 128 * 2 = 32512), so weights need no limit.
 enum class Int8Class : uint8_t {
   kExact8,  // activations 0..255, any weights: operands widened to 16 bit
   kA7Quad,  // two maddubs

@@ -1,0 +1,73 @@
+// Depthwise tiles for AVX2's 16 registers: 3x3 and 5x5 kernels, stride 1 and 2, of which models are made. Everything
+// else is depthwise.inl.h's.
+#pragma once
+
+#include "kernels/depthwise/depthwise_avx2_f32.inl.h"
+#include "kernels/depthwise/depthwise_avx2_s8.inl.h"
+
+namespace lowp::LOWP_TARGET {
+namespace {
+
+constexpr int kFloatPixels = 7, kFloatNarrow = 4;
+template <int K, int S>
+void any_tile_f32_by8(const DepthwiseTiles& t) {
+  if (t.pixels == kFloatNarrow) return tile_f32_by8<kFloatNarrow, K, S, FloatAnywhere>(t);
+  t.lines == nullptr ? tile_f32_by8<kFloatPixels, K, S, FloatInside>(t)
+                     : tile_f32_by8<kFloatPixels, K, S, FloatAnywhere>(t);
+}
+
+constexpr int kIntPixels = 4, kIntNarrow = 3;
+template <typename Taps, int K, int S>
+void any_tile_s8_by32(const DepthwiseTiles& t) {
+  if (t.pixels == kIntNarrow) return tile_s8_by32<Taps, kIntNarrow, K, K, S, Anywhere>(t);
+  t.lines == nullptr ? tile_s8_by32<Taps, kIntPixels, K, K, S, Inside>(t)
+                     : tile_s8_by32<Taps, kIntPixels, K, K, S, Anywhere>(t);
+}
+
+template <typename Taps, int K, int S>
+void use_blocks(const DepthwiseShape& shape, DepthwiseKernel& k) {
+  using L = Layout<Taps, K, K, S>;
+  k.tiles = any_tile_s8_by32<Taps, K, S>;
+  k.prepare = prepare_blocks<Taps, K, K, S>;
+  k.prepared = static_cast<size_t>((shape.c + 31) / 32 * L::kBlockBytes);
+}
+
+DepthwiseKernel choose(const DepthwiseShape& shape) {
+  const bool is_int = shape.in_dtype != DType::kF32;
+  const int size = shape.kernel_h;
+  if (shape.dilation != 1 || shape.kernel_w != size || (size != 3 && size != 5) ||
+      (shape.stride != 1 && shape.stride != 2) || shape.c < (is_int ? 32 : 8) ||
+      shape.out_w < (is_int ? kIntNarrow : kFloatNarrow)) {
+    return choose_any(shape);
+  }
+  DepthwiseKernel k{};
+  k.by_steps = true;
+  auto by_shape = [&](auto&& use) {
+    if (size == 3) return shape.stride == 1 ? use.template operator()<3, 1>() : use.template operator()<3, 2>();
+    return shape.stride == 1 ? use.template operator()<5, 1>() : use.template operator()<5, 2>();
+  };
+  if (is_int) {
+    k.pixels = kIntPixels, k.narrow = kIntNarrow;
+    k.finishes = Finish::takes(shape);
+#if defined(__AVXVNNI__)
+    by_shape([&]<int K, int S>() { use_blocks<Quads, K, S>(shape, k); });
+#else
+    by_shape([&]<int K, int S>() {
+      shape.seven_bit ? use_blocks<Quads, K, S>(shape, k) : use_blocks<Pairs, K, S>(shape, k);
+    });
+#endif
+  } else {
+    k.pixels = kFloatPixels, k.narrow = kFloatNarrow;
+    const Epilogue& e = *shape.epilogue;
+    k.finishes = is_clamp(e) && e.residual == nullptr && e.out == DType::kF32;
+    by_shape([&]<int K, int S>() {
+      k.tiles = any_tile_f32_by8<K, S>;
+      k.prepare = prepare_f32<K>;
+      k.prepared = static_cast<size_t>((shape.c + 7) / 8 * kFloatBlockBytes<K>);
+    });
+  }
+  return k;
+}
+
+}  // namespace
+}  // namespace lowp::LOWP_TARGET

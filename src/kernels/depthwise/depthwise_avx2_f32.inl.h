@@ -1,0 +1,186 @@
+// f32 for depthwise_avx2.inl.h: 8 channels at a time, so that the sums of seven pixels, a kernel row of weights and a
+// column fit.
+#pragma once
+
+#include "kernels/depthwise/depthwise.inl.h"
+#include "kernels/gemm/epilogue.inl.h"
+
+namespace lowp::LOWP_TARGET {
+namespace {
+
+// Ends the life of weights: without it gcc 12 keeps them in registers and spills sums.
+#define LOWP_LOAD_AGAIN __asm__ volatile("" ::: "memory")
+
+// Blocks of kWidth channels; the last one ends with the channels and may overlap the one before.
+template <int kWidth>
+[[gnu::always_inline]] inline int64_t block_start(int64_t block, int64_t channels) {
+  return kWidth * block + kWidth <= channels ? kWidth * block : channels - kWidth;
+}
+
+inline bool is_clamp(const Epilogue& e) {
+  return e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
+}
+
+// Where the input pixels of a tile are: channel(c) moves to a channel, row(kh), called with 0, 1, ..., to a row, of
+// which load<j>() is column j. FloatAnywhere: through the pointers; beside padding.
+class FloatAnywhere {
+ public:
+  FloatAnywhere(const DepthwiseTiles& t, int64_t columns) : lines_(t.lines), column_(columns) {}
+  [[gnu::always_inline]] void channel(int64_t c) { byte_ = c * 4; }
+  [[gnu::always_inline]] void row(int kh) { row_ = lines_[kh] + column_; }
+  template <int j>
+  [[gnu::always_inline]] __m256 load() const {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(static_cast<const char*>(row_[j]) + byte_));
+  }
+
+ private:
+  const void* const* const* lines_;
+  const void* const* row_ = nullptr;
+  int64_t column_, byte_ = 0;
+};
+// Vectors that are multiples of a step apart, by what addressing multiplies and three registers hold: left the choice,
+// gcc 12 computes an address for each.
+class Steps {
+ public:
+  explicit Steps(int64_t step) : step_(step), step3_(3 * step), step5_(5 * step), step7_(7 * step) {}
+  template <int k>
+  [[gnu::always_inline]] __m256 load(const char* base) const {
+    if constexpr (k == 0) {
+      return _mm256_loadu_ps(reinterpret_cast<const float*>(base));
+    } else if constexpr (k >= 8) {
+      return load<k - 8>(base + 8 * step_);
+    } else {
+      __m256 v;
+      __asm__ volatile("vmovups (%1,%2,%c3), %0" : "=x"(v) : "r"(base), "r"(index<k>()), "i"(scale(k)));
+      return v;
+    }
+  }
+  template <int k>
+  [[gnu::always_inline]] void store(char* base, __m256 v) const {
+    if constexpr (k == 0)
+      _mm256_storeu_ps(reinterpret_cast<float*>(base), v);
+    else
+      __asm__ volatile("vmovups %2, (%0,%1,%c3)" : : "r"(base), "r"(index<k>()), "x"(v), "i"(scale(k)) : "memory");
+  }
+
+ private:
+  static constexpr int scale(int k) { return k == 6 ? 2 : k % 2 != 0 ? 1 : k; }
+  template <int k>
+  [[gnu::always_inline]] int64_t index() const {
+    constexpr int multiple = k / scale(k);
+    return multiple == 1 ? step_ : multiple == 3 ? step3_ : multiple == 5 ? step5_ : step7_;
+  }
+  int64_t step_, step3_, step5_, step7_;
+};
+// FloatInside: by steps.
+class FloatInside {
+ public:
+  FloatInside(const DepthwiseTiles& t, int64_t columns)
+      : tile_(t.first + columns * t.step), pitch_(t.pitch), steps_(t.step) {}
+  [[gnu::always_inline]] void channel(int64_t c) { row_ = tile_ + c * 4 - pitch_; }
+  [[gnu::always_inline]] void row(int) { row_ += pitch_; }
+  template <int j>
+  [[gnu::always_inline]] __m256 load() const {
+    return steps_.load<j>(row_);
+  }
+
+ private:
+  const char* tile_;
+  const char* row_ = nullptr;
+  int64_t pitch_;
+  Steps steps_;
+};
+
+// Of a block of 8 channels: weights of taps in order, then the bias.
+template <int K>
+constexpr int64_t kFloatBlockBytes = (K * K + 1) * 32;
+
+template <int K>
+void prepare_f32(const DepthwiseShape& shape, const void* packed, void* prepared) {
+  const float* weights = static_cast<const float*>(packed);
+  const float* bias = shape.epilogue->bias;
+  float* out = static_cast<float*>(prepared);
+  for (int64_t b = 0; b < (shape.c + 7) / 8; ++b) {
+    const int64_t c = block_start<8>(b, shape.c);
+    for (int tap = 0; tap < K * K; ++tap, out += 8) {
+      _mm256_storeu_ps(out, _mm256_loadu_ps(weights + tap * shape.columns + c));
+    }
+    _mm256_storeu_ps(out, bias != nullptr ? _mm256_loadu_ps(bias + c) : _mm256_setzero_ps());
+    out += 8;
+  }
+}
+
+// Calls body.operator()<j>() for j = 0 .. N - 1.
+template <int N, int j = 0, typename Body>
+[[gnu::always_inline]] inline void for_columns(Body&& body) {
+  if constexpr (j < N) {
+    body.template operator()<j>();
+    for_columns<N, j + 1>(body);
+  }
+}
+
+// In acc's own register, not to be moved about (gemm.inl.h: fma_into).
+[[gnu::always_inline]] inline void fma8_into(__m256& acc, __m256 a, __m256 b) {
+  __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b));
+}
+
+// Sums of P pixels and 8 channels.
+template <int P, int K, int S, typename Columns>
+[[gnu::always_inline]] inline void tile8(Columns& x, const char* weights, __m256 (&acc)[P]) {
+  LOWP_UNROLL for (int i = 0; i < P; ++i) acc[i] = _mm256_setzero_ps();
+  LOWP_UNROLL for (int kh = 0; kh < K; ++kh) {
+    __m256 w[K];
+    LOWP_UNROLL for (int kw = 0; kw < K; ++kw) {
+      w[kw] = _mm256_loadu_ps(reinterpret_cast<const float*>(weights) + (kh * K + kw) * 8);
+    }
+    x.row(kh);
+    for_columns<(P - 1) * S + K>([&]<int j>() __attribute__((always_inline)) {
+      const __m256 column = x.template load<j>();
+      // Pixel i sees column j as its tap j - i * S; columns ascend, so each sum takes its taps in order.
+      LOWP_UNROLL for (int i = 0; i < P; ++i) {
+        if (j < i * S || j - i * S >= K) continue;
+        fma8_into(acc[i], column, w[j - i * S]);
+      }
+    });
+    LOWP_LOAD_AGAIN;
+  }
+}
+
+// none, relu and clip as one clamp: no bound leaves every value as it is, NaN included (simd/vec.h: max, min).
+struct Clamp {
+  float lo, hi;
+  explicit Clamp(const Epilogue& e) : lo(-__builtin_inff()), hi(__builtin_inff()) {
+    if (e.activation == Activation::kRelu) lo = 0.0f;
+    if (e.activation == Activation::kClip) lo = e.lo, hi = e.hi;
+  }
+};
+
+template <int P, int K, int S, typename Columns>
+void tile_f32_by8(const DepthwiseTiles& t) {
+  const Clamp clamp(*t.shape->epilogue);
+  const bool finishes = t.acc == nullptr;
+  const int64_t ld = (finishes ? t.out_ld : t.acc_ld) * 4, first = t.c0, total = t.shape->c;
+  const Steps outs(ld);
+  for (int64_t tile = 0; tile < t.count; ++tile) {
+    char* out = (finishes ? t.out : static_cast<char*>(t.acc)) + tile * P * ld - first * 4;
+    const char* weights = static_cast<const char*>(t.weights) + first / 8 * kFloatBlockBytes<K>;
+    Columns x(t, tile * P * S);
+    for (int64_t c8 = first; c8 < first + t.channels; c8 += 8, weights += kFloatBlockBytes<K>) {
+      const int64_t c = c8 + 8 <= total ? c8 : total - 8;
+      __m256 acc[P];
+      x.channel(c);
+      tile8<P, K, S>(x, weights, acc);
+      if (finishes) {
+        const __m256 b = _mm256_loadu_ps(reinterpret_cast<const float*>(weights) + K * K * 8);
+        const __m256 lo = _mm256_set1_ps(clamp.lo), hi = _mm256_set1_ps(clamp.hi);
+        LOWP_UNROLL for (int p = 0; p < P; ++p) {
+          acc[p] = _mm256_min_ps(hi, _mm256_max_ps(lo, _mm256_add_ps(acc[p], b)));
+        }
+      }
+      for_columns<P>([&]<int p>() __attribute__((always_inline)) { outs.template store<p>(out + c * 4, acc[p]); });
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lowp::LOWP_TARGET
