@@ -17,8 +17,6 @@
 namespace lowp {
 namespace {
 
-constexpr int kMaxWorkers = 255;
-
 // How long a thread polls before it sleeps. Within one network the next region follows within a few microseconds, while
 // waking a sleeper through the kernel costs 5 to 50; polling for about that long at most doubles the wait in the worst
 // case and leaves the CPU to the caller's other threads soon after.
@@ -87,7 +85,7 @@ struct ThreadPool::Impl {
   alignas(64) std::atomic<uint64_t> gate{kClosed};
   alignas(64) std::atomic<int64_t> next{0};
   alignas(64) std::atomic<uint32_t> caller_parked{0};
-  Worker workers[kMaxWorkers];
+  Worker workers[kMaxWorkers - 1];
 
   void work() {
     while (true) {
@@ -161,8 +159,8 @@ struct ThreadPool::Impl {
 
   // Keeps workers off the CPU that the caller is on. Linux often wakes a thread on its waker's CPU, and as neither runs
   // for long between two sleeps it does not move it for tens of milliseconds: EfficientNet-lite0 on two threads took
-  // 7.5 ms instead of 3.5 for up to ten runs after each pause. Costs a look at the CPU's number where the caller has not
-  // moved.
+  // 7.5 ms instead of 3.5 for up to ten runs after each pause. Costs a look at the CPU's number where the caller has
+  // not moved.
   void spread(int wanted) {
     const int cpu = sched_getcpu();
     if (cpu < 0 || cpu >= CPU_SETSIZE || CPU_COUNT(&allowed) <= wanted) return;
@@ -218,7 +216,7 @@ ThreadPool& ThreadPool::global() {
 void ThreadPool::run(int threads, int64_t count, Task task, void* context) {
   if (count <= 0) return;
   FpMode mode;
-  auto wanted = static_cast<int>(std::min<int64_t>({threads, count, kMaxWorkers + 1})) - 1;
+  auto wanted = static_cast<int>(std::min<int64_t>({threads, count, kMaxWorkers})) - 1;
   if (wanted <= 0 || in_region || impl_->taken.exchange(true, std::memory_order_acquire)) {
     for (int64_t i = 0; i < count; ++i) task(context, i);
     return;

@@ -42,6 +42,40 @@ TEST(ThreadPool, RegionsSynchronise) {
   }
 }
 
+TEST(ThreadPool, SharesAreTakenOnceByNumberedWorkers) {
+  for (int threads : {1, 2, 3, 8}) {
+    for (int64_t count : {0, 1, 2, 7, 64, 1001}) {
+      std::vector<std::atomic<int>> runs(static_cast<size_t>(count));
+      std::vector<std::atomic<int>> busy(static_cast<size_t>(threads));  // a worker's scratch has one user at a time
+      std::atomic<bool> alone{true};
+      parallel_shares(threads, count, [&](int64_t worker, int64_t i) {
+        if (busy[static_cast<size_t>(worker)].fetch_add(1) != 0) alone = false;
+        runs[static_cast<size_t>(i)].fetch_add(1);
+        busy[static_cast<size_t>(worker)].fetch_sub(1);
+      });
+      EXPECT_TRUE(alone.load());
+      for (auto& n : runs) EXPECT_EQ(n.load(), 1);
+    }
+  }
+}
+
+TEST(ThreadPool, WhoIsDoneTakesFromTheOthersShares) {
+  std::atomic<int64_t> done{0};
+  bool all_others = false;
+  // One worker's first item waits for all the others, those of its own share among them.
+  parallel_shares(2, 100, [&](int64_t, int64_t i) {
+    if (i == 0) {
+      const auto start = std::chrono::steady_clock::now();
+      while (done.load() < 99 && std::chrono::steady_clock::now() - start < std::chrono::seconds(20))
+        std::this_thread::yield();
+      all_others = done.load() == 99;
+    }
+    done.fetch_add(1);
+  });
+  EXPECT_TRUE(all_others);
+  EXPECT_EQ(done.load(), 100);
+}
+
 TEST(ThreadPool, ConcurrentCallers) {
   std::vector<std::thread> callers;
   std::atomic<int64_t> total{0};

@@ -307,11 +307,15 @@ void depthwise(const DepthwiseArgs& a, void* scratch, int threads) {
   char* zero = base + p.prepared;
   std::memset(zero, a.in_dtype == DType::kF32 ? 0 : static_cast<uint8_t>(a.in_zero), p.zero_row);
   char* thread_scratch = zero + p.zero_row;
-  const int64_t lines = a.batch * a.out_h, parts = std::clamp<int64_t>(lines, 1, a.choice.split_m != 0 ? 1 : threads);
-  parallel_for(threads, parts, [&](int64_t i) {
-    Lines on_thread(a, p, weights, zero, thread_scratch + p.thread * static_cast<size_t>(i));
+  const int64_t lines = a.batch * a.out_h;
+  const int workers = a.choice.split_m != 0 ? 1 : threads;
+  // A multiply-add costs about four of a GEMM's.
+  const int64_t work = 4 * lines * a.out_w * a.c * a.kernel_h * a.kernel_w;
+  const int64_t pieces = workers == 1 ? 1 : std::min(lines, workers * pieces_of_share(work / workers, lines / workers));
+  parallel_shares(workers, pieces, [&](int64_t worker, int64_t i) {
+    Lines on_thread(a, p, weights, zero, thread_scratch + p.thread * static_cast<size_t>(worker));
     for_parts(0, a.c, p.group, [&](int64_t begin, int64_t end) {
-      for (int64_t line = lines * i / parts; line < lines * (i + 1) / parts; ++line) on_thread.run(line, begin, end);
+      for (int64_t line = lines * i / pieces; line < lines * (i + 1) / pieces; ++line) on_thread.run(line, begin, end);
     });
   });
 }

@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include "kernels/select.h"
 
 namespace lowp::kernels {
 namespace {
@@ -39,6 +40,7 @@ struct Plan {
   int width = 0;            // panels of a tile; 0: by formula
   Loop loop = Loop::kFormula;
   int64_t split_m = 1, split_n = 1;
+  int64_t row_pieces = 1, panel_pieces = 1;  // of a thread's part, which idle threads may take
   // One thread's scratch: accumulators, pointers, gathered rows, expanded panels.
   size_t pointers_at = 0, gathered_at = 0, gathered_pointers_at = 0, expanded_at = 0, bytes = 0;
 };
@@ -179,6 +181,19 @@ void split_threads(const GemmJob& job, int threads, Plan& p) {
   }
 }
 
+// Pieces cost what they read again: pieces of rows the panels, pieces of panels the rows.
+void split_parts(const GemmJob& job, Plan& p) {
+  if (p.split_m * p.split_n == 1) return;
+  const int64_t rows = ceil_div(job.m, p.split_m), panels = ceil_div(ceil_div(job.n, kPanel), p.split_n);
+  const int64_t macs = rows * panels * kPanel * p.k;
+  const int64_t by_rows = pieces_of_share(macs, rows / (8 * p.tiles->max_rows[1]));
+  const int64_t by_panels = p.gather != nullptr || job.taps > 1 ? 1 : pieces_of_share(macs, panels / kMaxTilePanels);
+  if (by_rows > 1 && (panels * p.b_stride <= kPanelsInL2 || by_rows >= by_panels))
+    p.row_pieces = by_rows;
+  else
+    p.panel_pieces = by_panels;
+}
+
 Plan make_plan(const GemmJob& job, int threads) {
   Plan p;
   p.table = gemm_table(active_target());
@@ -195,8 +210,9 @@ Plan make_plan(const GemmJob& job, int threads) {
   p.b_stride = round_up(p.k, pack_group(job.b_kind)) * kPanel * static_cast<int64_t>(weight_bytes(job.b_kind));
   p.gathered_row = align64(static_cast<size_t>(round_up(p.k, p.group)) * form_bytes(p.tiles->form));
   split_threads(job, threads, p);
+  split_parts(job, p);
 
-  const int64_t rows = ceil_div(job.m, p.split_m);
+  const int64_t rows = ceil_div(job.m, p.split_m * p.row_pieces);
   const int64_t row_bytes = p.gather != nullptr ? static_cast<int64_t>(p.gathered_row)
                                                 : job.c * static_cast<int64_t>(form_bytes(p.tiles->form));
   const int64_t tile_rows = p.tiles->max_rows[1];
@@ -517,16 +533,21 @@ size_t job_scratch(const GemmJob& job, int threads) {
 void run_job(const GemmJob& job, void* scratch, int threads) {
   if (job.m == 0 || job.n == 0) return;
   const Plan p = make_plan(job, threads);
-  const int64_t panels = ceil_div(job.n, kPanel);
-  // Whole tiles for each thread where there are enough.
-  const int64_t rows = ceil_div(job.m, p.split_m);
+  const int64_t all_panels = ceil_div(job.n, kPanel);
+  const int64_t across = p.split_m * p.row_pieces, along = p.split_n * p.panel_pieces;
+  // Whole tiles for each piece where there are enough.
+  const int64_t rows = ceil_div(job.m, across);
   const int64_t unit = rows >= 4 * p.tiles->max_rows[1] ? p.tiles->max_rows[1] : 1;
   const int64_t m_part = round_up(rows, unit);
-  parallel_for(threads, p.split_m * p.split_n, [&](int64_t i) {
-    const int64_t im = i / p.split_n, in = i % p.split_n;
+  // The pieces of a part follow each other.
+  const int64_t pieces = p.row_pieces * p.panel_pieces;
+  parallel_shares(static_cast<int>(p.split_m * p.split_n), across * along, [&](int64_t worker, int64_t i) {
+    const int64_t part = i / pieces, piece = i % pieces;
+    const int64_t im = part / p.split_n * p.row_pieces + piece / p.panel_pieces;
+    const int64_t in = part % p.split_n * p.panel_pieces + piece % p.panel_pieces;
     const int64_t m0 = std::min(job.m, im * m_part), m1 = std::min(job.m, m0 + m_part);
-    const int64_t p0 = panels * in / p.split_n, p1 = panels * (in + 1) / p.split_n;
-    Block(job, p, static_cast<char*>(scratch) + p.bytes * static_cast<size_t>(i)).run(m0, m1, p0, p1);
+    const int64_t p0 = all_panels * in / along, p1 = all_panels * (in + 1) / along;
+    Block(job, p, static_cast<char*>(scratch) + p.bytes * static_cast<size_t>(worker)).run(m0, m1, p0, p1);
   });
 }
 
