@@ -88,7 +88,7 @@ def cell(
         runs[contender.name] = run
         files[contender.name] = (contender, path)
     report(f"  timing {options.rounds} rounds")
-    times = measure.take_turns(runs, feed, options.rounds)
+    times = measure.calmest(runs, feed, options.rounds, options.attempts, report)
     macs = count_macs(model, feed)
     feed_file = options.work / "feed.npz"
     np.savez(feed_file, **feed)
@@ -97,6 +97,7 @@ def cell(
         own = times[r["engine"]]
         r["median_ms"], r["min_ms"], r["times_ms"] = statistics.median(own), min(own), own
         limit = limits.get(r["precision"], limits["fp32"])["gmacs"][str(threads)]  # BF16 storage computes in FP32
+        r["disturbance"] = measure.disturbance(times)
         r["of_limit"] = macs / (r["median_ms"] * 1e-3) / (limit * 1e9)
         contender, path = files[r["engine"]]
         r["file_mib"] = path.stat().st_size / 2**20
@@ -143,7 +144,8 @@ def main() -> None:
         "--work", type=Path, default=_ROOT / "build" / "bench-work", help="quantized models are kept here"
     )
     parser.add_argument("--json", type=Path, help="results as JSON, written after every cell")
-    parser.add_argument("--resume", action="store_true", help="leave out what --json has already")
+    parser.add_argument("--resume", action="store_true", help="leave out what --json has, undisturbed, already")
+    parser.add_argument("--attempts", type=int, default=3, help="at most, at a cell that other work disturbs")
     parser.add_argument("--markdown", type=Path, help="a summary as a Markdown table")
     parser.add_argument("--plot", type=Path, help="a picture, .png or .svg")
     parser.add_argument("--no-memory", action="store_true", help="no load times and memory: quicker")
@@ -163,11 +165,16 @@ def main() -> None:
         for name in options.models.split(","):
             for batch in options.batches:
                 for threads in options.threads:
-                    if any((r["model"], r["batch"], r["threads"]) == (name, batch, threads) for r in rows):
+                    key = (name, batch, threads)
+                    old = [r for r in rows if (r["model"], r["batch"], r["threads"]) == key]
+                    before = max((r.get("disturbance", 0.0) for r in old), default=0.0)
+                    if old and before < measure.DISTURBED:
                         continue
                     report(f"{name}, batch {batch}, {threads} threads")
                     new = cell(MODELS[name], batch, threads, limits, options)
-                    rows += new
+                    if old and before <= max(r.get("disturbance", 0.0) for r in new):
+                        continue
+                    rows = [r for r in rows if r not in old] + new
                     print(table.text(new), flush=True)
                     if options.json:
                         part = options.json.with_suffix(".part")
