@@ -36,6 +36,7 @@ struct Plan {
   size_t gathered_row = 0;  // bytes
   int64_t gather_unit = 1;  // > 1: gather copies bytes, so many an element
   int64_t b_stride = 0;     // bytes of a stored panel
+  int64_t tile_stride = 0;  // bytes of a panel as tiles read it, expanded or not
   int64_t chunk = 0;        // rows
   int width = 0;            // panels of a tile; 0: by formula
   Loop loop = Loop::kFormula;
@@ -148,10 +149,12 @@ int next_panels(const TileSet& tiles, int64_t m, int64_t left) {
 
 // Whether rows should meet all `panels` panels, by formula: output rows are then finished whole and written end to end
 // (1.2x on 56 x 56 x 64 -> 256 in f32), else each group of panels passes over the chunk.
-bool rows_first(const Plan& p, int64_t panels) { return panels * p.b_stride <= kPanelsInL2 / 2; }
+bool rows_first(const Plan& p, int64_t panels) { return panels * p.tile_stride <= kPanelsInL2 / 2; }
 
-// Copies of panels in f32 are made for one group at a time.
-bool rows_can_be_first(const Plan& p) { return p.k > 0 && p.expand == nullptr; }
+// Copies of panels in f32 are made for as many at a time as stay in L2.
+bool rows_can_be_first(const Plan& p, int64_t panels) {
+  return p.k > 0 && (p.expand == nullptr || panels * p.tile_stride <= kPanelsInL2);
+}
 
 void split_threads(const GemmJob& job, int threads, Plan& p) {
   if (job.choice.split_m != 0) {
@@ -210,6 +213,7 @@ Plan make_plan(const GemmJob& job, int threads) {
   p.loop = job.choice.loop;
   p.k = job.taps * job.c;
   p.b_stride = round_up(p.k, pack_group(job.b_kind)) * kPanel * static_cast<int64_t>(weight_bytes(job.b_kind));
+  p.tile_stride = p.expand == nullptr ? p.b_stride : round_up(p.k, 2) * kPanel * static_cast<int64_t>(sizeof(float));
   p.gathered_row = align64(static_cast<size_t>(round_up(p.k, p.group)) * form_bytes(p.tiles->form));
   split_threads(job, threads, p);
   split_parts(job, p);
@@ -234,7 +238,7 @@ Plan make_plan(const GemmJob& job, int threads) {
   }
   if (p.expand != nullptr) {
     p.expanded_at = at;
-    at += static_cast<size_t>(round_up(p.k, 2) * kPanel * max_panels(*p.tiles)) * sizeof(float);
+    at += static_cast<size_t>(std::max(p.tile_stride * max_panels(*p.tiles), kPanelsInL2));
   }
   p.bytes = at;
   return p;
@@ -256,7 +260,7 @@ class Block {
       rows_ = std::min(p_.chunk, m1 - start);
       read_rows();
       const bool rows_outermost = p_.loop == Loop::kFormula ? rows_first(p_, p1 - p0) : p_.loop == Loop::kRowsOutside;
-      if (rows_outermost && rows_can_be_first(p_))
+      if (rows_outermost && rows_can_be_first(p_, p1 - p0))
         rows_outside(p0, p1);
       else
         panels_outside(p0, p1, start + rows_ < m1);
@@ -282,7 +286,7 @@ class Block {
              .taps = job_.taps,
              .c = job_.c,
              .b = nullptr,
-             .b_stride = p_.b_stride,
+             .b_stride = p_.tile_stride,
              .acc = nullptr};
     if (p_.gather == nullptr) return;
     const void** gathered = reinterpret_cast<const void**>(scratch_ + p_.gathered_pointers_at);
@@ -303,9 +307,8 @@ class Block {
     };
     const int np = group_of(left);
     const int64_t tile = std::min<int64_t>(rows_, p_.tiles->max_rows[np]) * np * kPanel;
-    int64_t most = p_.expand != nullptr ? 1
-                                        : std::min({ceil_div(kEpilogueSums, tile), kMaxAcc / tile,
-                                                    kPanelsInL2 / std::max<int64_t>(np * p_.b_stride, 1)});
+    const int64_t most = std::min(
+        {ceil_div(kEpilogueSums, tile), kMaxAcc / tile, kPanelsInL2 / std::max<int64_t>(np * p_.tile_stride, 1)});
     int64_t groups = 1;
     while (groups < most && left - groups * np >= np && group_of(left - groups * np) == np) ++groups;
     return {job_.backwards ? panel - np * groups : panel, np, groups};
@@ -364,6 +367,7 @@ class Block {
       max_rows = std::min<int>(max_rows, p_.tiles->max_rows[s.np]);
       widest = std::max(widest, s.panels());
     });
+    if (p_.expand != nullptr) expand(p0, p1);
     const RowTiles tiles = row_tiles(max_rows, widest);
     for (int64_t i = 0; i < tiles.count; i += tiles.together) {
       auto body = [&](const Segment& s) { block(tiles, i, s, panels_at(s)); };
@@ -376,13 +380,17 @@ class Block {
 
   // The segment's first panel, expanded where the kernel wants f32.
   const char* panels_at(const Segment& s) {
-    const char* b = static_cast<const char*>(job_.b) + s.panel * p_.b_stride;
-    if (p_.expand == nullptr) return b;
-    const int64_t k = round_up(p_.k, 2);
-    float* expanded = reinterpret_cast<float*>(scratch_ + p_.expanded_at);
-    p_.expand(b, p_.b_stride, k, s.np, expanded);
-    tile_.b_stride = k * kPanel * static_cast<int64_t>(sizeof(float));
-    return reinterpret_cast<const char*>(expanded);
+    if (p_.expand == nullptr) return static_cast<const char*>(job_.b) + s.panel * p_.b_stride;
+    expand(s.panel, s.panel + s.panels());
+    return scratch_ + p_.expanded_at + (s.panel - expanded_from_) * p_.tile_stride;
+  }
+  // Expands panels [p0, p1), unless they are.
+  void expand(int64_t p0, int64_t p1) {
+    if (expanded_from_ <= p0 && p1 <= expanded_to_) return;
+    p_.expand(static_cast<const char*>(job_.b) + p0 * p_.b_stride, p_.b_stride, round_up(p_.k, 2), p1 - p0,
+              reinterpret_cast<float*>(scratch_ + p_.expanded_at));
+    expanded_from_ = p0;
+    expanded_to_ = p1;
   }
 
   // Tiles i to i + tiles.together of rows against a segment's panels, and their epilogue.
@@ -464,7 +472,8 @@ class Block {
   const GemmJob& job_;
   const Plan& p_;
   char* scratch_;
-  int64_t start_ = 0, rows_ = 0;  // of the chunk
+  int64_t start_ = 0, rows_ = 0;                  // of the chunk
+  int64_t expanded_from_ = 0, expanded_to_ = -1;  // panels
   TileArgs tile_{};
   EpilogueFn epilogue_;
   int64_t out_bytes_, residual_bytes_;
@@ -488,7 +497,7 @@ std::vector<KernelChoice> job_candidates(const GemmJob& job, int threads) {
     // One group of panels needs one pass over the rows: there is no order, and a copy is read once.
     const bool one_pass = (width == 0 ? formula_width : width) >= panels;
     for (Loop loop : {Loop::kFormula, other_loop}) {
-      if (loop != Loop::kFormula && (one_pass || !rows_can_be_first(p))) continue;
+      if (loop != Loop::kFormula && (one_pass || !rows_can_be_first(p, panels))) continue;
       for (bool gather : {false, true}) {
         if (gather && (p.gather != nullptr || (one_pass && job.taps == 1))) continue;
         KernelChoice c;
