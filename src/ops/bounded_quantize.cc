@@ -58,6 +58,7 @@ std::vector<OpDef> bounded_quantize() {
   def.infer = infer;
   def.reference = reference;
   def.lower = lower;
+  def.per_item = always_per_item;
   def.layout = LayoutRule::kAny;
   def.samples = [] {
     auto sample = [](DType dtype, int64_t zero, int64_t low, int64_t high) {

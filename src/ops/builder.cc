@@ -13,7 +13,7 @@ LowerContext::LowerContext(const ir::Node& node, std::span<const TensorType* con
 
 kernels::KernelChoice LowerContext::choose(const std::string& shape,
                                            std::span<const kernels::KernelChoice> candidates) const {
-  if (chooser_ != nullptr) return chooser_->choose(node_, shape, candidates);
+  if (chooser_ != nullptr) return chooser_->choose(node_, shape, threads_, candidates);
   static const std::string cpu = cpu_name();
   const std::string_view target = target_name(active_target());
   for (const ir::Tuning& t : node_.tuning) {

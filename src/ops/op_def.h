@@ -118,8 +118,8 @@ using StepFn = std::function<void(const StepArgs&)>;
 class KernelChooser {
  public:
   virtual ~KernelChooser() = default;
-  // One of the candidates, the first of which leaves it to the kernel's formula.
-  virtual kernels::KernelChoice choose(const ir::Node& node, const std::string& shape,
+  // One of the candidates for so many threads, the first of which leaves it to the kernel's formula.
+  virtual kernels::KernelChoice choose(const ir::Node& node, const std::string& shape, int threads,
                                        std::span<const kernels::KernelChoice> candidates) = 0;
 };
 
@@ -325,6 +325,9 @@ struct OpDef {
   Status (*lower)(LowerContext& ctx) = nullptr;
   QuantRule quantize = QuantRule::kFloat;
   LayoutRule layout = LayoutRule::kPlain;
+  // Whether item i of every output along the first axis follows from item i of the inputs that are not constant, so
+  // that items may be computed a few at a time (runtime/slices.h); null: no.
+  bool (*per_item)(const ir::Node& node) = nullptr;
   // Whether the same inputs give the same outputs (no random state), so that constants may be folded.
   bool pure = true;
 
@@ -334,6 +337,9 @@ struct OpDef {
 
   std::vector<Sample> (*samples)() = nullptr;
 };
+
+// per_item of an op that works on items alone.
+inline bool always_per_item(const ir::Node&) { return true; }
 
 // A rank-0 tensor of the dtype.
 Tensor scalar_tensor(DType dtype, double value);

@@ -313,6 +313,7 @@ std::vector<OpDef> packed_conv() {
   def.infer = infer;
   def.reference = reference;
   def.lower = lower;
+  def.per_item = always_per_item;
   def.samples = samples;
   def.layout = LayoutRule::kChannelsLast;
   return {std::move(def)};

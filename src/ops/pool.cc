@@ -232,6 +232,7 @@ std::vector<OpDef> pool() {
     def.infer = infer;
     def.reference = reference;
     def.layout = LayoutRule::kChannelsLast;
+    def.per_item = always_per_item;
     def.samples = samples;
     defs.push_back(std::move(def));
     return defs.back();
@@ -242,6 +243,8 @@ std::vector<OpDef> pool() {
     def.attrs = ir::AttrCodec::of<PoolAttrs>();
     def.quantize = QuantRule::kPassThrough;
     def.lower = lower_pool<true>;
+    // Indices count through the whole batch.
+    def.per_item = [](const ir::Node& node) { return node.outputs.size() < 2 || node.outputs[1] == nullptr; };
   }
   {
     OpDef& def = add("AveragePool", infer_pool, average_pool, pool_samples);

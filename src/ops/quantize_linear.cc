@@ -249,6 +249,9 @@ SampleInput fixed(Tensor t) {
   return s;
 }
 
+// Whether there is one scale, and none along the batch.
+bool per_tensor(const ir::Node& node) { return node.inputs[1]->is_constant() && node.inputs[1]->constant.size() == 1; }
+
 }  // namespace
 
 std::vector<OpDef> quantize_linear() {
@@ -260,6 +263,7 @@ std::vector<OpDef> quantize_linear() {
   q.infer = infer_quantize;
   q.reference = quantize;
   q.lower = lower_quantize;
+  q.per_item = per_tensor;
   q.layout = LayoutRule::kAny;
   q.since_version = 10;
   q.samples = [] {

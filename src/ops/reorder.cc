@@ -42,6 +42,7 @@ std::vector<OpDef> reorder() {
   def.infer = infer_same_as_input;
   def.reference = reference;
   def.lower = lower;
+  def.per_item = always_per_item;
   return {std::move(def)};
 }
 

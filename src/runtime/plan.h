@@ -60,7 +60,34 @@ class Plan {
   };
   void apply(const std::vector<Patch>& patches, std::span<const void* const> inputs, std::span<void* const> outputs);
 
+  // Steps that run once for each slice of the batch (slices.h), by several workers at a time where there are enough
+  // slices, each with buffers of its own for what lives within a slice.
+  struct Loop {
+    struct Operand {
+      size_t step;
+      bool output;
+      size_t slot;
+      int64_t slice_bytes, worker_bytes;  // from a slice, or a worker, to the next
+    };
+    struct Worker {
+      std::vector<const void*> inputs;  // of all steps, in order
+      std::vector<void*> outputs;
+      std::vector<int64_t> nanoseconds;  // of each step
+      int64_t failed_slice = -1;
+      Status status;
+    };
+    size_t first = 0, last = 0;
+    int64_t count = 1;
+    std::vector<Operand> operands;
+    size_t worker_bytes = 0;  // of what one worker has in the arena
+    std::vector<Worker> workers;
+  };
+  Status run_step(size_t step, const StepArgs& args, const std::atomic<bool>* stop, int64_t* nanoseconds) const;
+  Status run_slice(int64_t slice, size_t worker, const std::atomic<bool>* stop, bool timed);
+  Status run_loop(const std::atomic<bool>* stop, const std::function<void(size_t, int64_t)>* observe);
+
   std::vector<Step> steps_;
+  Loop loop_;
   std::vector<size_t> scratch_offsets_;  // of each step, in the arena
   std::vector<Patch> arena_patches_;     // arena and states: fixed until attach()
   std::vector<Patch> call_patches_;      // callers' buffers

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <unordered_map>
 
 #include "base/aligned_buffer.h"
@@ -46,6 +47,7 @@ double typical(const std::vector<double>& us) { return quantile(us, 0.25); }
 // All nodes of one shape.
 struct Layer {
   std::string shape;
+  int threads = 1;
   std::vector<KernelChoice> candidates;
   std::vector<size_t> entrants;         // candidates that are still timed
   std::vector<std::vector<double>> us;  // of each candidate
@@ -57,13 +59,14 @@ struct Layer {
 class Race final : public KernelChooser {
  public:
   // Collects layers first; afterwards each binding has its turn.
-  KernelChoice choose(const ir::Node& node, const std::string& shape,
+  KernelChoice choose(const ir::Node& node, const std::string& shape, int threads,
                       std::span<const KernelChoice> candidates) override {
     if (collecting_) {
-      auto [it, fresh] = by_shape_.emplace(shape, layers_.size());
+      auto [it, fresh] = by_shape_.emplace(std::pair(shape, threads), layers_.size());
       if (fresh) {
         Layer& l = layers_.emplace_back();
         l.shape = shape;
+        l.threads = threads;
         l.candidates.assign(candidates.begin(), candidates.end());
         for (size_t i = 0; i < candidates.size(); ++i) {
           // Combinations enter later, those of what was fast alone.
@@ -110,7 +113,7 @@ class Race final : public KernelChooser {
 
  private:
   std::vector<Layer> layers_;
-  std::unordered_map<std::string, size_t> by_shape_;
+  std::map<std::pair<std::string, int>, size_t> by_shape_;
   std::unordered_map<const ir::Node*, std::pair<size_t, size_t>> place_;  // layer, and which of its nodes
   std::unordered_map<const ir::Node*, size_t> given_;
   size_t turn_ = 0;
@@ -206,7 +209,7 @@ class Tuner {
     return std::nullopt;
   }
   const ir::Tuning* cached(const Layer& l) const {
-    const ir::Tuning* known = cache_.find(threads_, l.shape);
+    const ir::Tuning* known = cache_.find(l.threads, l.shape);
     return known != nullptr && l.candidates.size() > 1 && candidate(l, known->kernel) ? known : nullptr;
   }
 
@@ -319,7 +322,7 @@ class Tuner {
     ir::Tuning t;
     t.cpu = cache_.cpu();
     t.target = cache_.target();
-    t.threads = threads_;
+    t.threads = l.threads;
     t.shape = l.shape;
     t.kernel = kernels::choice_text(l.candidates[best]);
     t.kernel_us = us(best);

@@ -119,7 +119,7 @@ TEST(Tune, RecordsChoiceAndRunnerUp) {
 class Fixed final : public KernelChooser {
  public:
   explicit Fixed(size_t number) : number_(number) {}
-  KernelChoice choose(const ir::Node&, const std::string&, std::span<const KernelChoice> candidates) override {
+  KernelChoice choose(const ir::Node&, const std::string&, int, std::span<const KernelChoice> candidates) override {
     most = std::max(most, candidates.size());
     return candidates[std::min(number_, candidates.size() - 1)];
   }
