@@ -47,7 +47,7 @@ DISTURBED = 1.08
 
 def disturbance(times: Mapping[str, Sequence[float]]) -> float:
     """How much others on the machine disturbed a cell: the mean, over engines, of median over minimum."""
-    return statistics.mean(statistics.median(own) / min(own) for own in times.values())
+    return statistics.mean([statistics.median(own) / min(own) for own in times.values()] or [1.0])
 
 
 def calmest(

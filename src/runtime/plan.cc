@@ -180,19 +180,17 @@ Status Plan::run_loop(const std::atomic<bool>* stop, const std::function<void(si
   const int workers = static_cast<int>(loop_.workers.size());
   for (Loop::Worker& w : loop_.workers) {
     std::ranges::fill(w.nanoseconds, 0);
-    w.failed_slice = -1;
+    w.status = {};
   }
   std::atomic<bool> failed{false};
   parallel_shares(workers, loop_.count, [&](int64_t worker, int64_t slice) {
     if (failed.load(std::memory_order_relaxed)) return;
     Loop::Worker& w = loop_.workers[static_cast<size_t>(worker)];
     w.status = run_slice(slice, static_cast<size_t>(worker), stop, observe != nullptr);
-    if (w.status.is_ok()) return;
-    w.failed_slice = slice;
-    failed.store(true, std::memory_order_relaxed);
+    if (!w.status.is_ok()) failed.store(true, std::memory_order_relaxed);
   });
   for (Loop::Worker& w : loop_.workers) {
-    if (w.failed_slice >= 0) return std::move(w.status);
+    if (!w.status.is_ok()) return std::move(w.status);
   }
   for (size_t i = loop_.first; i <= loop_.last && observe != nullptr; ++i) {
     int64_t sum = 0;

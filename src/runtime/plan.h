@@ -73,8 +73,7 @@ class Plan {
       std::vector<const void*> inputs;  // of all steps, in order
       std::vector<void*> outputs;
       std::vector<int64_t> nanoseconds;  // of each step
-      int64_t failed_slice = -1;
-      Status status;
+      Status status;                     // of its last slice
     };
     size_t first = 0, last = 0;
     int64_t count = 1;

@@ -156,8 +156,7 @@ class PlanBuilder {
         alias_[out] = in;
         return {};
       }
-      const size_t n = held(in);  // a slice that becomes part of a whole batch
-      ctx.emit("copy", [n](const StepArgs& args) { std::memcpy(args.outputs[0], args.inputs[0], n); });
+      ctx.emit("copy", copy_of(held(in)));  // a slice that becomes part of a whole batch
     }
     if (!ctx.emitted()) ctx.emit("reference." + node.op->name, reference_step(node, in_types, out_types));
     Step step;
@@ -219,13 +218,17 @@ class PlanBuilder {
     alias_[out] = in;
   }
 
+  static StepFn copy_of(size_t n) {
+    return [n](const StepArgs& args) {
+      if (n > 0 && args.outputs[0] != args.inputs[0]) std::memcpy(args.outputs[0], args.inputs[0], n);
+    };
+  }
+
   void add_copy(ValuePtr from, Place to) {
     Step step;
     const size_t n = bytes(from);
     step.kernel = "copy";
-    step.fn = [n](const StepArgs& args) {
-      if (n > 0 && args.outputs[0] != args.inputs[0]) std::memcpy(args.outputs[0], args.inputs[0], n);
-    };
+    step.fn = copy_of(n);
     step.inputs.resize(1);
     step.outputs.resize(1);
     step.bytes = 2 * n;

@@ -20,59 +20,49 @@ struct Traffic {
   int64_t constants = 0;
 };
 
-class Finder {
- public:
-  Finder(const std::function<const ir::TensorType*(const ir::Value*)>& type_of,
-         const std::function<bool(const ir::Value*)>& is_known)
-      : type_of_(type_of), is_known_(is_known) {}
+int64_t bytes(const ir::TensorType& type) {
+  return static_cast<int64_t>(dtype_bytes(type.dtype, static_cast<size_t>(ir::element_count(type.extents()))));
+}
 
-  Traffic traffic(const ir::Node& node) const {
-    Traffic t;
-    if (node.op->per_item == nullptr || !node.op->per_item(node)) return {};
-    auto add = [&](const ir::Value* v) {
-      const ir::TensorType* type = type_of_(v);
-      if (type == nullptr || !type->concrete()) return false;
-      const Extents extents = type->extents();
-      if (extents.empty() || extents[0] < 2 || (t.batch != 0 && extents[0] != t.batch)) return false;
-      t.batch = extents[0];
-      t.item += bytes(*type) / extents[0];
-      return true;
-    };
-    for (const ir::Value* v : node.inputs) {
-      if (v == nullptr) continue;
-      if (is_known_(v)) {
-        if (const ir::TensorType* type = type_of_(v); type != nullptr) t.constants += bytes(*type);
-      } else if (!add(v)) {
-        return {};
-      }
+Traffic traffic(const ir::Node& node, const std::function<const ir::TensorType*(const ir::Value*)>& type_of,
+                const std::function<bool(const ir::Value*)>& is_known) {
+  Traffic t;
+  if (node.op->per_item == nullptr || !node.op->per_item(node)) return {};
+  auto add = [&](const ir::Value* v) {
+    const ir::TensorType* type = type_of(v);
+    if (type == nullptr || !type->concrete()) return false;
+    const Extents extents = type->extents();
+    if (extents.empty() || extents[0] < 2 || (t.batch != 0 && extents[0] != t.batch)) return false;
+    t.batch = extents[0];
+    t.item += bytes(*type) / extents[0];
+    return true;
+  };
+  for (const ir::Value* v : node.inputs) {
+    if (v == nullptr) continue;
+    if (is_known(v)) {
+      if (const ir::TensorType* type = type_of(v); type != nullptr) t.constants += bytes(*type);
+    } else if (!add(v)) {
+      return {};
     }
-    for (const ir::Value* v : node.outputs) {
-      if (v != nullptr && !add(v)) return {};
-    }
-    return t;
   }
-
- private:
-  static int64_t bytes(const ir::TensorType& type) {
-    return static_cast<int64_t>(dtype_bytes(type.dtype, static_cast<size_t>(ir::element_count(type.extents()))));
+  for (const ir::Value* v : node.outputs) {
+    if (v != nullptr && !add(v)) return {};
   }
-  const std::function<const ir::TensorType*(const ir::Value*)>& type_of_;
-  const std::function<bool(const ir::Value*)>& is_known_;
-};
+  return t;
+}
 
 }  // namespace
 
 std::optional<Slices> find_slices(const ir::Graph& graph,
                                   const std::function<const ir::TensorType*(const ir::Value*)>& type_of,
                                   const std::function<bool(const ir::Value*)>& is_known) {
-  const Finder finder(type_of, is_known);
   // The run of nodes with the largest sum of gains (Kadane's algorithm).
   Slices best, run;
   int64_t best_gain = 0, run_gain = 0, best_item = 0, run_item = 0, batch = 0, best_batch = 0;
   int position = -1;
   for (const auto& node : graph.nodes()) {
     ++position;
-    const Traffic t = finder.traffic(*node);
+    const Traffic t = traffic(*node, type_of, is_known);
     const bool breaks = t.batch == 0 || (run_gain > 0 && t.batch != batch);
     if (breaks || run_gain <= 0) run_gain = 0, run_item = 0, run.first = position, batch = t.batch;
     if (t.batch == 0) continue;

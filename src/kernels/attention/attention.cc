@@ -1,7 +1,5 @@
 #include "kernels/attention/attention.h"
 
-#include <atomic>
-
 #include "kernels/attention/table.h"
 #include "kernels/select.h"
 
@@ -48,14 +46,10 @@ void attention_f32(const AttentionArgs& args, void* scratch, int threads) {
   int64_t tasks = args.batch * args.heads * pieces;
   int64_t work = args.batch * args.heads * args.s * args.t * (args.d + args.dv);
   int64_t workers = std::min<int64_t>({threads, tasks, work / (16 * kGrainElements) + 1});
-  // Each worker has its own scratch and takes the next task that nobody has.
-  std::atomic<int64_t> next{0};
-  parallel_for(threads, workers, [&](int64_t worker) {
+  parallel_shares(static_cast<int>(workers), tasks, [&](int64_t worker, int64_t i) {
     float* buffers = static_cast<float*>(scratch) + worker * layout.size;
-    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-      int64_t piece = i % pieces, head = i / pieces % args.heads, batch = i / pieces / args.heads;
-      table.head(args, layout, batch, head, piece * size, std::min(args.s, (piece + 1) * size), buffers);
-    }
+    int64_t piece = i % pieces, head = i / pieces % args.heads, batch = i / pieces / args.heads;
+    table.head(args, layout, batch, head, piece * size, std::min(args.s, (piece + 1) * size), buffers);
   });
 }
 
