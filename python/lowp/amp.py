@@ -17,7 +17,7 @@ from lowp import _core, errors
 
 
 def default_lists() -> dict[str, list[str]]:
-    """``allow``: ops that take 16-bit operands; ``deny``: that take f32; ``follow``: that take what their activations are.
+    """``allow``: ops that take 16-bit operands; ``deny``: that take f32; ``follow``: that take what activations are.
 
     Ops in no list take f32.
     """

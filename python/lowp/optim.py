@@ -1,7 +1,7 @@
 """Optimizers: what the step of a trainer does with gradients.
 
-Names and defaults are PyTorch's. The step itself is part of the compiled graph (formulas: docs/training.md); an optimizer
-here is a description. Biases and scales of normalizations are not decayed unless ``decay_all``.
+Names and defaults are PyTorch's. The step itself is part of the compiled graph (formulas: docs/training.md); an
+optimizer here is a description. Biases and scales of normalizations are not decayed unless ``decay_all``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Optimizer:
     Attributes:
         lr: learning rate, before the schedule.
         weight_decay: added to the gradient (SGD, Adam), or decoupled from it (AdamW, LAMB).
-        schedule: factor of the learning rate from the number of the step, from 0; see :mod:`lowp.train.logs`'s schedules.
+        schedule: factor of the learning rate from the number of the step, from 0; see :mod:`lowp.train.schedules`.
         factors: of the learning rate, by the beginning of a parameter's name; the longest that fits counts.
         decay_all: decays biases and scales too.
     """

@@ -11,8 +11,8 @@
 >>> model = Net()
 >>> scores = model(images)  # numpy in and out
 
-forward() works on symbolic tensors: it is traced once for each combination of shapes into a graph, which training extends
-by gradients and :func:`lowp.compile` by quantization.
+forward() works on symbolic tensors: it is traced once for each combination of shapes into a graph, which training
+extends by gradients and :func:`lowp.compile` by quantization.
 """
 
 from lowp.nn import functional, init

@@ -100,8 +100,8 @@ def trace_forward(module: Module, inputs: Any, arrays: Mapping[str, Array], *, t
 
 
 def run_eagerly(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """Compiled once for each combination of shapes. Buffers are not updated and dropout does not drop: this is for looking
-    at a model; :class:`lowp.Trainer` trains."""
+    """Compiled once for each combination of shapes. Buffers are not updated and dropout does not drop: this is for
+    looking at a model; :class:`lowp.Trainer` trains."""
     given: Any = named or inputs
     arrays = as_arrays(given, "input")
     cache = module.__dict__.setdefault("_programs", {})

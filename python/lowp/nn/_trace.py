@@ -147,7 +147,8 @@ def active() -> Tracer:
     """The tracer that modules add nodes to. Raises InvalidArgument where there is none."""
     if not _active:
         raise errors.InvalidArgument(
-            "functions of lowp.nn work on tensors of a model's forward(); call the model with arrays, or use lowp.Trainer"
+            "functions of lowp.nn work on tensors of a model's forward(); call the model with arrays,"
+            " or use lowp.Trainer"
         )
     return _active[-1]
 

@@ -38,7 +38,9 @@ class MultiheadAttention(Module):
         n, s = y.shape[:2]
         size = self.embed_dim // self.num_heads
         known = isinstance(s, int)
-        return y.reshape(0 if not isinstance(n, int) else n, s if known else 0, self.num_heads, size).transpose(0, 2, 1, 3)
+        return y.reshape(0 if not isinstance(n, int) else n, s if known else 0, self.num_heads, size).transpose(
+            0, 2, 1, 3
+        )
 
     def forward(
         self, query: Tensor, key: Tensor | None = None, value: Tensor | None = None, mask: Tensor | None = None

@@ -61,7 +61,9 @@ class Conv2d(Module):
     ) -> None:
         super().__init__()
         if in_channels % groups or out_channels % groups:
-            raise errors.InvalidArgument(f"{in_channels} and {out_channels} channels do not divide into {groups} groups")
+            raise errors.InvalidArgument(
+                f"{in_channels} and {out_channels} channels do not divide into {groups} groups"
+            )
         shape = (out_channels, in_channels // groups, *_pair(kernel_size))
         self.stride, self.padding, self.dilation = _pair(stride), _pair(padding), _pair(dilation)
         self.groups = groups
@@ -102,9 +104,7 @@ class BatchNorm2d(Module):
         if not (tracer.training and self.training):
             return tracer.op("BatchNormalization", [x, *parts], {"epsilon": self.eps})[0]
         attributes = {"epsilon": self.eps, "momentum": 1.0 - self.momentum}
-        y, mean, var = tracer.op(
-            "BatchNormTraining", [x, *parts], attributes, outputs=5, domain=_LOWP
-        )[:3]
+        y, mean, var = tracer.op("BatchNormTraining", [x, *parts], attributes, outputs=5, domain=_LOWP)[:3]
         tracer.update(self.running_mean, mean)
         tracer.update(self.running_var, var)
         return y

@@ -1,4 +1,4 @@
-"""Modules: what a model is built of. A module has parameters, buffers and other modules as attributes, and forward()."""
+"""Modules: what a model is built of. Parameters, buffers and other modules are attributes; forward() computes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def aligned(array: Any) -> np.ndarray[Any, Any]:
 class Parameter:
     """An array that training changes.
 
-    Sessions that run the model use the array's memory: what they write is seen in `data` at once, and what is written to
-    `data` (``data[...] = x``) is used by the next run.
+    Sessions that run the model use the array's memory: what they write is seen in `data` at once, and what is written
+    to `data` (``data[...] = x``) is used by the next run.
 
     Attributes:
         data: the master copy, f32.

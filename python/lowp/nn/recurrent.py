@@ -18,7 +18,7 @@ _FROM_TORCH = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
 
 
 def gates_from_torch(kind: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A weight or bias [gates * hidden, ...] of PyTorch's LSTM (i, f, g, o) or GRU (r, z, n) in the order of this module.
+    """A weight or bias [gates * hidden, ...] of PyTorch's LSTM (i, f, g, o) or GRU (r, z, n) in this module's order.
 
     Args:
         kind: "LSTM" or "GRU".
@@ -74,7 +74,7 @@ class _Recurrent(Module):
         return parts[0] if len(parts) == 1 else F.cat(parts, 0)
 
     def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> Any:
-        """x [S, B, input_size] ([B, S, input_size] with batch_first) to y [S, B, directions * hidden_size] and the state.
+        """x [S, B, input_size] to y [S, B, directions * hidden_size] and the state; batch_first: [B, S, ...] both.
 
         state: the initial h (GRU), or (h, c) (LSTM), each [num_layers * directions, B, hidden_size]; without: zeros.
         lengths: [B] i32, steps of each item; y is 0 beyond.

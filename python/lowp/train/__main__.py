@@ -15,7 +15,9 @@ def main() -> int:
     """Status 0; 1 where the run failed, 130 where it was interrupted."""
     parser = argparse.ArgumentParser(prog="lowp train", description="Trains a model by a recipe; goes on where it was.")
     parser.add_argument("recipe", metavar="RECIPE.toml")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="instead of the recipe's")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="instead of the recipe's"
+    )
     parser.add_argument("--threads", type=int, help="0: all that the process may use")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     options = parser.parse_args()

@@ -192,7 +192,7 @@ class Run:
         ):
             while self.step < self.total:
                 for loaded in self.loader:
-                    batch = self.task.batch(loaded)
+                    batch = self.task.batch(loaded, self.step)
                     result = self.trainer.step(batch.inputs, batch.targets)
                     self.step += 1
                     if self.step % log.every == 0 or self.step == 1:
@@ -238,7 +238,7 @@ class Run:
 
 
 def run(recipe: Recipe, report: Report | None = None) -> Result:
-    """Trains what the recipe says, resumes where its folder has a checkpoint of the same recipe, and compiles the result.
+    """Trains what the recipe says, going on where its folder has a checkpoint of the same recipe; compiles the result.
 
     Args:
         recipe: see :func:`lowp.train.recipe.load`.

@@ -46,12 +46,6 @@ class StepResult:
     outputs: dict[str, Array]
 
 
-class NonFinite(errors.Error, FloatingPointError):
-    """Training met an infinity or NaN. The message names tensor, layer, step and seed; nothing was changed by the step."""
-
-    code = "non-finite"
-
-
 class Trainer:
     """Trains a model.
 
@@ -67,7 +61,7 @@ class Trainer:
         lists: instead of :func:`lowp.amp.default_lists`.
         threads: 0: all that the process may use.
         seed: of dropout and other random ops.
-        max_skipped: this many skipped steps in a row end training with :class:`NonFinite`.
+        max_skipped: this many skipped steps in a row end training with :class:`lowp.errors.NonFinite`.
     """
 
     def __init__(
@@ -140,7 +134,7 @@ class Trainer:
         )
         self._skipped_in_row = self._skipped_in_row + 1 if skipped else 0
         if skipped and (self.loss_scale.mode != "dynamic" or self._skipped_in_row >= self.max_skipped):
-            raise NonFinite(self._explain(program, feeds, result))
+            raise errors.NonFinite(self._explain(program, feeds, result))
         self.steps_run += 1
         return result
 
@@ -165,13 +159,15 @@ class Trainer:
             where = f"'{value}' ({kind}), {source}, has {count} such elements, the first is {element} at {index}"
         steps = f"{self._skipped_in_row} steps in a row" if self._skipped_in_row > 1 else "this step"
         return (
-            f"step {self.steps_run} (seed {self.seed}, loss {result.loss}, loss scale {result.loss_scale:g}) is not finite:"
-            f" {where}; {steps} changed nothing"
+            f"step {self.steps_run} (seed {self.seed}, loss {result.loss}, loss scale {result.loss_scale:g}) is not"
+            f" finite: {where}; {steps} changed nothing"
         )
 
     # ---- the graph
 
-    def _program(self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array], outputs: bool) -> Program:
+    def _program(
+        self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array], outputs: bool
+    ) -> Program:
         key = (signature(given), signature(wanted), outputs)
         if key in self._programs:
             return self._programs[key]
@@ -256,9 +252,10 @@ class Trainer:
         own = {n: a for n, a in state.items() if not n.startswith(("optimizer:", "trainer:"))}
         moments = {n.removeprefix("optimizer:"): np.asarray(a) for n, a in state.items() if n.startswith("optimizer:")}
         for name, array in moments.items():
-            if name in self._states and self._states[name].shape != array.shape:
+            own_state = self._states.get(name)
+            if own_state is not None and own_state.shape != array.shape:
                 raise errors.ShapeMismatch(
-                    f"the checkpoint's '{name}' has shape {list(array.shape)}, the step's {list(self._states[name].shape)}"
+                    f"the checkpoint's '{name}' has shape {list(array.shape)}, the step's {list(own_state.shape)}"
                 )
         self.model.load_state_dict(own)
         for name, array in moments.items():
@@ -279,7 +276,7 @@ class Trainer:
 
     @property
     def activation_bytes(self) -> int:
-        """Memory for everything between the first node of a step and the last, weights and optimizer states excluded."""
+        """Memory for what lives from a node of a step to another; weights and optimizer states are not part of it."""
         return max((p.core.arena_bytes for p in self._programs.values()), default=0)
 
     @property

@@ -129,7 +129,7 @@ class BertForSpans(nn.Module):
         self.qa_outputs = nn.Linear(config.hidden, 2)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> dict[str, Tensor]:
-        """"start" and "end", [N, S] each."""
+        """ "start" and "end", [N, S] each."""
         scores = self.qa_outputs(self.bert(input_ids, attention_mask, token_type_ids))
         start, end = F.split(scores, [1, 1], 2)
         return {"start": start.squeeze(2), "end": end.squeeze(2)}

@@ -6,9 +6,9 @@ training computes all steps of a layer at once; attention is additive (Bahdanau 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class Attention(nn.Module):
         self.score = nn.Linear(hidden, 1, bias=False)
 
     def forward(self, query: Tensor, memory: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """query [T, N, H], memory [S, N, H], mask [N, S] added to scores, to context [T, N, H] and weights [N, T, S]."""
+        """query [T, N, H], memory [S, N, H], mask [N, S], added to scores; context [T, N, H] and weights [N, T, S]."""
         q = self.query(query.transpose(1, 0, 2)).unsqueeze(2)  # [N, T, 1, H]
         k = self.key(memory.transpose(1, 0, 2)).unsqueeze(1)  # [N, 1, S, H]
         scores = self.score(F.tanh(q + k)).squeeze(3) + mask.unsqueeze(1)
@@ -82,7 +82,7 @@ class Decoder(nn.Module):
         self.classifier = nn.Linear(2 * c.hidden, c.vocabulary)
 
     def forward(self, tokens: Tensor, memory: Tensor, mask: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
-        """Tokens i64 [T, N], states [layers, N, hidden], to scores [T, N, vocabulary], new states and weights [N, T, S]."""
+        """Tokens i64 [T, N], states [layers, N, hidden] to scores [T, N, vocabulary], states and weights [N, T, S]."""
         states = [(h[i : i + 1], c[i : i + 1]) for i in range(self.layers)]
         x, (next_h, next_c) = self.first(self.drop(self.embedding(tokens)), states[0])
         ends = [(next_h, next_c)]
@@ -151,8 +151,16 @@ class _Beam:
     coverage: Array  # [S] attention received so far
 
 
+class Translator(Protocol):
+    """What translate() wants: a Gnmt, or one whose parts are engines."""
+
+    encoder: Callable[..., Array]
+    decoder: Callable[..., tuple[Array, ...]]
+    initial_states: Callable[[int], tuple[Array, Array]]
+
+
 def translate(
-    model: Gnmt,
+    model: Translator | Gnmt,
     source: Sequence[int],
     begin: int,
     end: int,

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lowp import nn
-from lowp.nn import Tensor
+from lowp.nn import Tensor, init
 from lowp.nn import functional as F  # noqa: N812 - the usual name
-from lowp.nn import init
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -73,8 +72,8 @@ class ResNet(nn.Module):
         classes: scores.
         channels: of images.
         width: of the first stage.
-        small: for images of about 32 pixels: begins with one 3x3 convolution of stride 1 instead of 7x7 of stride 2 and a
-            pool.
+        small: for images of about 32 pixels: begins with one 3x3 convolution of stride 1 instead of 7x7 of stride 2 and
+            a pool.
     """
 
     def __init__(

@@ -48,7 +48,7 @@ class Recommendation(Task):
             ranks=ranks,
         )
 
-    def batch(self, loaded: Any) -> Batch:
+    def batch(self, loaded: Any, step: int) -> Batch:
         """As it is."""
         return Batch({"user": loaded["user"], "item": loaded["item"]}, {"label": loaded["label"]})
 

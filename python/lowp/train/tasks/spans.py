@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lowp import data, errors, metrics, nn
+from lowp import data, errors, metrics, nn, zoo
 from lowp._model import Model
 from lowp.data import Loader, SpanFeatures
 from lowp.nn import Tensor
@@ -28,16 +28,13 @@ class Spans(Task):
         options = recipe.check_options(
             {"weights": str, "layers": int, "hidden": int, "heads": int, "length": int, "dropout": float}
         )
-        from lowp.zoo import minilm_files
-
         weights = options.get("weights", "minilm")
         if weights not in ("minilm", "none"):
             raise errors.InvalidArgument(f"'{recipe.path}': model.weights is '{weights}'; minilm or none is wanted")
-        files = minilm_files()
-        self._tokenizer = files.tokenizer()
+        self._tokenizer = zoo.minilm_vocabulary()
         hidden = 384 if weights == "minilm" else options.get("hidden", 128)
         config = BertConfig(
-            vocabulary=files.vocabulary,
+            vocabulary=self._tokenizer.get_vocab_size(),
             hidden=hidden,
             layers=options.get("layers", 6 if weights == "minilm" else 2),
             heads=options.get("heads", 12 if weights == "minilm" else 2),
@@ -47,7 +44,7 @@ class Spans(Task):
         self.model = BertForSpans(config)
         if weights == "minilm":
             own = dict(self.model.bert.named_states())
-            state = {n: a for n, a in files.weights().items() if n in own}
+            state = {n: a for n, a in zoo.minilm_weights().items() if n in own}
             self.model.bert.load_state_dict(state)
         self._length = options.get("length", 128)
         train, test = self._questions()
@@ -85,7 +82,7 @@ class Spans(Task):
             ranks=ranks,
         )
 
-    def batch(self, loaded: Any) -> Batch:
+    def batch(self, loaded: Any, step: int) -> Batch:
         """By name."""
         return Batch({n: loaded[n] for n in _INPUTS}, {n: loaded[n] for n in ("start", "end")})
 

@@ -56,8 +56,8 @@ class Task(ABC):
         """Of the training data; `batch_size` of the recipe is that of one rank."""
 
     @abstractmethod
-    def batch(self, loaded: Any) -> Batch:
-        """From what the loader gives."""
+    def batch(self, loaded: Any, step: int) -> Batch:
+        """From what the loader gives; augmentation is keyed by the recipe's seed and the step, so that it can be repeated."""
 
     @abstractmethod
     def evaluate(self, run: Any) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lowp import data, metrics, nn
+from lowp._engine import Engine
 from lowp._model import Model
 from lowp.data import Loader, Subwords, TranslationDataset
 from lowp.nn import Tensor
@@ -16,6 +17,17 @@ from lowp.train.recipe import Recipe
 from lowp.train.tasks.task import Array, Batch, Task
 
 _BEGIN, _END = 1, 2
+
+
+class _Deployed:
+    """The model with its decoder's step computed by an engine."""
+
+    def __init__(self, model: Gnmt, engine: Engine) -> None:
+        self.encoder, self.initial_states, self._engine = model.encoder, model.initial_states, engine
+
+    def decoder(self, tokens: Array, memory: Array, mask: Array, h: Array, c: Array) -> tuple[Array, ...]:
+        """As Decoder.forward()."""
+        return tuple(self._engine.run({"tokens": tokens, "memory": memory, "mask": mask, "h": h, "c": c}).values())
 
 
 class Translation(Task):
@@ -69,7 +81,7 @@ class Translation(Task):
             ranks=ranks,
         )
 
-    def batch(self, loaded: Any) -> Batch:
+    def batch(self, loaded: Any, step: int) -> Batch:
         """Time first, as LSTMs want it."""
         source, lengths = loaded["source"], loaded["source_length"].astype(np.int32)
         labels = np.ascontiguousarray(loaded["target_out"].T)
@@ -87,6 +99,8 @@ class Translation(Task):
 
     def evaluate(self, run: Any) -> dict[str, float]:
         """BLEU of beam search on held-out sentences."""
+        if isinstance(run, Engine):
+            run = _Deployed(self.model, run)
         sources = self._words.encode([s for s, _ in self._test])
         found = [
             self._words.decode(translate(run, s, _BEGIN, _END, beams=self._beams, longest=2 * len(s) + 10))
