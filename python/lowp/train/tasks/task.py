@@ -57,7 +57,7 @@ class Task(ABC):
 
     @abstractmethod
     def batch(self, loaded: Any, step: int) -> Batch:
-        """From what the loader gives; augmentation is keyed by the recipe's seed and the step, so that it can be repeated."""
+        """From what the loader gives; what is random in it is keyed by the recipe's seed and the step."""
 
     @abstractmethod
     def evaluate(self, run: Any) -> dict[str, float]:
