@@ -288,7 +288,7 @@ enum class QuantRule : uint8_t {
 enum class LayoutRule : uint8_t {
   kPlain,         // wants its operands row-major
   kAny,           // element-wise: works in any layout that its operands share
-  kChannelsLast,  // operand 0 (and a residual) and output 0 are channels-last
+  kChannelsLast,  // operands and outputs of OpDef::channels_last_* are channels-last, the others plain
 };
 
 // ---- samples
@@ -332,6 +332,9 @@ struct OpDef {
   Status (*lower)(LowerContext& ctx) = nullptr;
   QuantRule quantize = QuantRule::kFloat;
   LayoutRule layout = LayoutRule::kPlain;
+  // LayoutRule::kChannelsLast: bit i stands for operand or output i.
+  uint32_t channels_last_inputs = 1;
+  uint32_t channels_last_outputs = 1;
   // Whether item i of every output along the first axis follows from item i of the inputs that are not constant, so
   // that items may be computed a few at a time (runtime/slices.h); null: no.
   bool (*per_item)(const ir::Node& node) = nullptr;
