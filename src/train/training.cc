@@ -33,6 +33,7 @@ Status simplify(ir::Graph& graph) {
   for (const passes::Pass& pass : passes::all_passes()) {
     const std::string_view name = pass.name;
     if (name != "remove_identities" && name != "fold_constants" && name != "split_recurrent" &&
+        name != "fuse_batch_norm" &&
         name != "fuse_layer_norm" && name != "fuse_gelu")
       options.disabled.insert(std::string(name));
   }

@@ -103,10 +103,12 @@ class BatchNorm2d(Module):
         parts = [value_of(p) for p in (self.weight, self.bias, self.running_mean, self.running_var)]
         if not (tracer.training and self.training):
             return tracer.op("BatchNormalization", [x, *parts], {"epsilon": self.eps})[0]
-        attributes = {"epsilon": self.eps, "momentum": 1.0 - self.momentum}
-        y, mean, var = tracer.op("BatchNormTraining", [x, *parts], attributes, outputs=5, domain=_LOWP)[:3]
-        tracer.update(self.running_mean, mean)
-        tracer.update(self.running_var, var)
+        weight, bias, running_mean, running_var = parts
+        attributes = {"epsilon": self.eps}
+        y, mean, _, variance = tracer.op("BatchNormTraining", [x, weight, bias], attributes, outputs=4, domain=_LOWP)
+        keep = 1.0 - self.momentum
+        tracer.update(self.running_mean, running_mean * keep + mean * self.momentum)
+        tracer.update(self.running_var, running_var * keep + variance * self.momentum)
         return y
 
     def describe(self) -> str:
