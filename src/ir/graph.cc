@@ -86,6 +86,16 @@ Node* Graph::add_node(const OpDef* op, Attrs attrs, std::vector<Value*> inputs, 
   return n;
 }
 
+Value* Graph::add_output(Node* node, size_t i) {
+  if (node->outputs.size() <= i) node->outputs.resize(i + 1, nullptr);
+  if (node->outputs[i] != nullptr) return node->outputs[i];
+  Value* v = new_value(fmt::format("{}:out{}", node->name, i));
+  v->producer = node;
+  v->output_index = static_cast<int>(i);
+  node->outputs[i] = v;
+  return v;
+}
+
 std::vector<Node*> Graph::node_list() const {
   std::vector<Node*> list;
   list.reserve(nodes_.size());

@@ -98,6 +98,8 @@ class Graph {
   // names are generated. An absent input is null.
   Node* add_node(const OpDef* op, Attrs attrs, std::vector<Value*> inputs, size_t outputs, std::string name = {},
                  Node* before = nullptr);
+  // Output i of the node: the value that is there, else a fresh one without a type, and absent outputs before it.
+  Value* add_output(Node* node, size_t i);
 
   // Inputs of the model (no initializers), in order. The names users see.
   const std::vector<Value*>& inputs() const { return inputs_; }

@@ -64,6 +64,21 @@ Result<std::vector<ir::Value*>> GraphBuilder::try_op(size_t outputs, std::string
   return node->outputs;
 }
 
+ir::Value* GradContext::keep(size_t i) {
+  if (ir::Value* v = node_.output(i)) return v;
+  ir::Value* v = builder_.graph().add_output(&node_, i);
+  std::vector<const TensorType*> types;
+  std::vector<const Tensor*> known;
+  for (const ir::Value* in : node_.inputs) {
+    types.push_back(in == nullptr ? nullptr : &in->type);
+    known.push_back(in != nullptr && in->is_constant() ? &in->constant : nullptr);
+  }
+  auto inferred = infer_node(node_, types, known, 0);
+  if (!inferred) throw InternalError(inferred.error().to_string());
+  v->type = std::move(inferred->types[i]);
+  return v;
+}
+
 ir::Value* GraphBuilder::constant(Tensor tensor, std::string_view name) {
   return graph_.add_constant(std::string(name), std::move(tensor));
 }

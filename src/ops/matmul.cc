@@ -1,6 +1,9 @@
-// MatMul and Gemm. With constant weights the compiler turns them into lowp.Linear (linear.cc).
+// MatMul and Gemm, which the compiler turns into lowp.Linear (linear.cc) where weights are constant; and what their
+// gradients are made of: lowp.MatMul(a, b), whose operands may be transposed, and lowp.LinearWeightGradient.
 #include "ops/matmul.h"
 
+#include "kernels/convert/convert.h"
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
 #include "ops/reference.h"
 
@@ -18,20 +21,32 @@ Status check_inner(const Dim& a, const Dim& b, const InferContext& ctx) {
   return {};
 }
 
+// MatMul has no attributes; it is lowp.MatMul without exchanged dimensions.
+MatMulAttrs forms(const ir::Node& node) {
+  return node.op->domain == kLowpDomain ? node.attrs.get<MatMulAttrs>() : MatMulAttrs{};
+}
+
 Status infer_matmul(InferContext& ctx) {
   LOWP_TRY(want_same_dtype(ctx, 0, 1));
   if (!ctx.has_rank(0) || !ctx.has_rank(1)) {
     ctx.set_unranked(0, ctx.dtype(0));
     return {};
   }
+  const MatMulAttrs form = forms(ctx.node());
   Dims a = ctx.dims(0);
   Dims b = ctx.dims(1);
   if (a.empty() || b.empty())
     return error(Code::kShapeMismatch, "MatMul of a scalar: {} x {}", ctx.type(0).to_string(), ctx.type(1).to_string());
   const bool row = a.size() == 1;
   const bool column = b.size() == 1;
+  if ((row && form.trans_a) || (column && form.trans_b)) {
+    return error(Code::kShapeMismatch, "an operand of rank 1 has no dimensions to exchange: {} x {}",
+                 ctx.type(0).to_string(), ctx.type(1).to_string());
+  }
   if (row) a.insert(a.begin(), Dim(1));
   if (column) b.push_back(Dim(1));
+  if (form.trans_a) std::swap(a.back(), a[a.size() - 2]);
+  if (form.trans_b) std::swap(b.back(), b[b.size() - 2]);
   LOWP_TRY(check_inner(a.back(), b[b.size() - 2], ctx));
   LOWP_ASSIGN(Dims out, ir::broadcast_dims(Dims(a.begin(), a.end() - 2), Dims(b.begin(), b.end() - 2)));
   if (!row) out.push_back(a[a.size() - 2]);
@@ -40,121 +55,194 @@ Status infer_matmul(InferContext& ctx) {
   return {};
 }
 
-// Shapes of a batched product with missing dimensions filled in.
+// A batched product with missing dimensions filled in: how each operand advances, in elements.
 struct Product {
-  Extents a, b, batch;  // batch: broadcast leading extents
+  Extents batch;                 // broadcast leading extents
+  Extents a_strides, b_strides;  // of the items along them
   int64_t m, n, k;
+  int64_t a_row, a_col, b_row, b_col;
 };
-Product product(Extents a, Extents b) {
+Product product(Extents a, Extents b, MatMulAttrs form) {
   if (a.size() == 1) a.insert(a.begin(), 1);
   if (b.size() == 1) b.push_back(1);
   Product p;
-  p.m = a[a.size() - 2];
-  p.k = a.back();
-  p.n = b.back();
-  p.a = std::move(a);
-  p.b = std::move(b);
-  auto batch = ir::broadcast_extents(Extents(p.a.begin(), p.a.end() - 2), Extents(p.b.begin(), p.b.end() - 2));
+  const auto a_batch = Extents(a.begin(), a.end() - 2);
+  const auto b_batch = Extents(b.begin(), b.end() - 2);
+  const int64_t rows_a = a[a.size() - 2];
+  const int64_t rows_b = b[b.size() - 2];
+  p.m = form.trans_a ? a.back() : rows_a;
+  p.k = form.trans_a ? rows_a : a.back();
+  p.n = form.trans_b ? rows_b : b.back();
+  p.a_row = form.trans_a ? 1 : p.k;
+  p.a_col = form.trans_a ? p.m : 1;
+  p.b_row = form.trans_b ? 1 : p.n;
+  p.b_col = form.trans_b ? p.k : 1;
+  auto batch = ir::broadcast_extents(a_batch, b_batch);
   LOWP_CHECK(batch.has_value());
   p.batch = std::move(*batch);
+  p.a_strides = broadcast_strides(a_batch, p.batch);
+  p.b_strides = broadcast_strides(b_batch, p.batch);
+  for (int64_t& s : p.a_strides) s *= p.m * p.k;
+  for (int64_t& s : p.b_strides) s *= p.k * p.n;
+  // Weights that all items share: the items are further rows.
+  if (!form.trans_a && ir::element_count(b_batch) == 1) {
+    p.m *= ir::element_count(p.batch);
+    p.batch = p.a_strides = p.b_strides = {};
+  }
   return p;
 }
 
-Status matmul(EvalContext& ctx) {
-  return dispatch_numeric(ctx.in(0).dtype(), [&](auto tag) -> Status {
-    using T = typename decltype(tag)::type;
-    const Product p = product(ctx.in(0).extents(), ctx.in(1).extents());
-    const Extents sa = broadcast_strides(Extents(p.a.begin(), p.a.end() - 2), p.batch);
-    const Extents sb = broadcast_strides(Extents(p.b.begin(), p.b.end() - 2), p.batch);
-    const T* a = ctx.in(0).data<T>();
-    const T* b = ctx.in(1).data<T>();
-    T* y = ctx.out(0).mutable_data<T>();
-    for_each_index(p.batch, [&](int64_t item, const Extents& index) {
-      const T* pa = a + dot(sa, index) * p.m * p.k;
-      const T* pb = b + dot(sb, index) * p.k * p.n;
-      for (int64_t i = 0; i < p.m; ++i) {
-        for (int64_t j = 0; j < p.n; ++j) {
-          using A = std::conditional_t<std::is_integral_v<T>, T, double>;
-          A sum = 0;
-          for (int64_t k = 0; k < p.k; ++k)
-            sum = static_cast<A>(sum + static_cast<A>(static_cast<compute_t<T>>(pa[i * p.k + k])) *
-                                           static_cast<A>(static_cast<compute_t<T>>(pb[k * p.n + j])));
-          y[(item * p.m + i) * p.n + j] = static_cast<T>(static_cast<compute_t<T>>(sum));
+template <typename T>
+Status naive_product(const Product& p, const Tensor& a, const Tensor& b, Tensor& y) {
+  for_each_index(p.batch, [&](int64_t item, const Extents& index) {
+    const T* pa = a.data<T>() + dot(p.a_strides, index);
+    const T* pb = b.data<T>() + dot(p.b_strides, index);
+    for (int64_t i = 0; i < p.m; ++i) {
+      for (int64_t j = 0; j < p.n; ++j) {
+        std::conditional_t<std::is_integral_v<T>, int64_t, double> sum = 0;
+        for (int64_t k = 0; k < p.k; ++k) {
+          sum += static_cast<decltype(sum)>(static_cast<compute_t<T>>(pa[i * p.a_row + k * p.a_col])) *
+                 static_cast<decltype(sum)>(static_cast<compute_t<T>>(pb[k * p.b_row + j * p.b_col]));
         }
+        y.mutable_data<T>()[(item * p.m + i) * p.n + j] = static_cast<T>(static_cast<compute_t<T>>(sum));
       }
-    });
-    return {};
-  });
-}
-
-// Both operands vary: batch dimensions coalesced to at most three for the kernel.
-Status lower_matmul(LowerContext& ctx) {
-  if (ctx.dtype(0) != DType::kF32) return {};
-  const Product p = product(ctx.in(0), ctx.in(1));
-  Extents batch;
-  Extents sa;
-  Extents sb;
-  const Extents full_a = broadcast_strides(Extents(p.a.begin(), p.a.end() - 2), p.batch);
-  const Extents full_b = broadcast_strides(Extents(p.b.begin(), p.b.end() - 2), p.batch);
-  for (size_t i = 0; i < p.batch.size(); ++i) {
-    if (p.batch[i] == 1) continue;
-    if (!batch.empty() && sa.back() == full_a[i] * p.batch[i] && sb.back() == full_b[i] * p.batch[i]) {
-      batch.back() *= p.batch[i];
-      sa.back() = full_a[i];
-      sb.back() = full_b[i];
-    } else {
-      batch.push_back(p.batch[i]);
-      sa.push_back(full_a[i]);
-      sb.push_back(full_b[i]);
     }
-  }
-  if (batch.size() > 3) return {};
-  kernels::MatmulArgs args;
-  args.m = p.m;
-  args.n = p.n;
-  args.k = p.k;
-  int64_t c_stride = p.m * p.n;
-  for (size_t i = batch.size(); i-- > 0;) {
-    args.batch[i] = batch[i];
-    args.a_batch[i] = sa[i] * p.m * p.k;
-    args.b_batch[i] = sb[i] * p.k * p.n;
-    args.c_batch[i] = c_stride;
-    c_stride *= batch[i];
-  }
-  args.lda = p.k;
-  args.b_row = p.n;
-  args.b_col = 1;
-  args.ldc = p.n;
-  const int threads = ctx.threads();
-  ctx.set_scratch(kernels::matmul_scratch(args, threads));
-  ctx.set_macs(ir::element_count(p.batch) * p.m * p.n * p.k);
-  ctx.emit("matmul.f32", [args, threads](const StepArgs& s) {
-    kernels::MatmulArgs call = args;
-    call.a = s.in<float>(0);
-    call.b = s.in<float>(1);
-    call.c = s.out<float>(0);
-    kernels::matmul(call, s.scratch, threads);
   });
   return {};
 }
+Status matmul(EvalContext& ctx) {
+  const Product p = product(ctx.in(0).extents(), ctx.in(1).extents(), forms(ctx.node()));
+  return dispatch_numeric(ctx.in(0).dtype(), [&](auto tag) -> Status {
+    return naive_product<typename decltype(tag)::type>(p, ctx.in(0), ctx.in(1), ctx.out(0));
+  });
+}
 
-ir::Value* transposed(GradContext& g, ir::Value* v) {
-  std::vector<int64_t> perm;
-  for (int64_t i = 0; i < v->type.rank(); ++i) perm.push_back(i);
-  std::swap(perm[perm.size() - 1], perm[perm.size() - 2]);
-  return g.builder().op("Transpose", {v}, {{"perm", perm}});
+// Batch dimensions are coalesced to at most three for the kernel; false where there are more.
+bool matmul_args(const Product& p, DType dtype, kernels::MatmulArgs& args) {
+  Extents batch;
+  Extents sa;
+  Extents sb;
+  for (size_t i = 0; i < p.batch.size(); ++i) {
+    if (p.batch[i] == 1) continue;
+    if (!batch.empty() && sa.back() == p.a_strides[i] * p.batch[i] && sb.back() == p.b_strides[i] * p.batch[i]) {
+      batch.back() *= p.batch[i];
+      sa.back() = p.a_strides[i];
+      sb.back() = p.b_strides[i];
+    } else {
+      batch.push_back(p.batch[i]);
+      sa.push_back(p.a_strides[i]);
+      sb.push_back(p.b_strides[i]);
+    }
+  }
+  if (batch.size() > 3) return false;
+  args.m = p.m;
+  args.n = p.n;
+  args.k = p.k;
+  args.dtype = args.epilogue.out = dtype;
+  int64_t c_stride = p.m * p.n;
+  for (size_t i = batch.size(); i-- > 0;) {
+    args.batch[i] = batch[i];
+    args.a_batch[i] = sa[i];
+    args.b_batch[i] = sb[i];
+    args.c_batch[i] = c_stride;
+    c_stride *= batch[i];
+  }
+  args.lda = p.a_row;
+  args.a_col = p.a_col;
+  args.b_row = p.b_row;
+  args.b_col = p.b_col;
+  args.ldc = p.n;
+  return true;
+}
+bool has_kernel(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16; }
+
+// Both operands vary.
+void emit_product(LowerContext& ctx, const Product& p) {
+  kernels::MatmulArgs args;
+  if (!has_kernel(ctx.dtype(0)) || !matmul_args(p, ctx.dtype(0), args)) return;
+  const int threads = ctx.threads();
+  ctx.set_scratch(kernels::matmul_scratch(args, threads));
+  ctx.set_macs(ir::element_count(p.batch) * p.m * p.n * p.k);
+  ctx.emit(fmt::format("matmul.{}", dtype_name(ctx.dtype(0))), [args, threads](const StepArgs& s) {
+    kernels::MatmulArgs call = args;
+    call.a = s.inputs[0];
+    call.b = s.inputs[1];
+    call.c = s.outputs[0];
+    kernels::matmul(call, s.scratch, threads);
+  });
+}
+Status lower_matmul(LowerContext& ctx) {
+  emit_product(ctx, product(ctx.in(0), ctx.in(1), forms(ctx.node())));
+  return {};
+}
+
+ir::Value* multiply(GraphBuilder& b, ir::Value* left, bool trans_left, ir::Value* right, bool trans_right) {
+  return b.op("MatMul", {left, right},
+              {{"trans_a", static_cast<int64_t>(trans_left)}, {"trans_b", static_cast<int64_t>(trans_right)}},
+              kLowpDomain);
 }
 Status matmul_gradient(GradContext& g) {
   if (g.in(0)->type.rank() < 2 || g.in(1)->type.rank() < 2)
     return error(Code::kUnsupported, "the gradient of MatMul wants operands of rank 2 or more");
   GraphBuilder& b = g.builder();
-  for (size_t i = 0; i < 2; ++i) {
-    if (!g.wants(i)) continue;
-    ir::Value* d = i == 0 ? b.op("MatMul", {g.grad_out(), transposed(g, g.in(1))})
-                          : b.op("MatMul", {transposed(g, g.in(0)), g.grad_out()});
+  const MatMulAttrs f = forms(g.node());
+  ir::Value* dy = g.grad_out();
+  auto set = [&](size_t i, ir::Value* d) {
     if (!(d->type == g.in(i)->type)) d = b.op("SumTo", {d, g.in(i)}, {}, kLowpDomain);
     g.set_grad_in(i, d);
+  };
+  if (g.wants(0))
+    set(0, f.trans_a ? multiply(b, g.in(1), f.trans_b, dy, true) : multiply(b, dy, false, g.in(1), !f.trans_b));
+  if (!g.wants(1)) return {};
+  if (g.in(1)->type.rank() == 2 && !f.trans_a) {
+    // One product over the rows of all items, not one for each and a sum.
+    g.set_grad_in(1, f.trans_b ? b.op("LinearWeightGradient", {dy, g.in(0)}, {}, kLowpDomain)
+                               : b.op("LinearWeightGradient", {g.in(0), dy}, {}, kLowpDomain));
+    return {};
   }
+  set(1, f.trans_b ? multiply(b, dy, true, g.in(0), f.trans_a) : multiply(b, g.in(0), !f.trans_a, dy, false));
+  return {};
+}
+
+// ---- lowp.LinearWeightGradient(x [..., I], dy [..., O]) -> [I, O]: x^T dy over the rows of all leading dimensions
+// ----
+
+Status infer_weight_gradient(InferContext& ctx) {
+  LOWP_TRY(want_float(ctx, 0));
+  LOWP_TRY(want_same_dtype(ctx, 0, 1));
+  Dims out(2);
+  for (size_t i = 0; i < 2; ++i) {
+    if (!ctx.has_rank(i)) continue;
+    if (ctx.dims(i).empty())
+      return error(Code::kShapeMismatch, "input {} has shape {}, rank 1 or more is wanted", i, ctx.type(i).to_string());
+    out[i] = ctx.dims(i).back();
+  }
+  if (ctx.has_rank(0) && ctx.has_rank(1)) {
+    const Dims& x = ctx.dims(0);
+    const Dims& dy = ctx.dims(1);
+    bool same = x.size() == dy.size();
+    for (size_t i = 0; same && i + 1 < x.size(); ++i)
+      same = !x[i].known() || !dy[i].known() || x[i].value() == dy[i].value();
+    if (!same) {
+      return error(Code::kShapeMismatch, "x is {} and dy {}: all dimensions but the last must be the same",
+                   ctx.type(0).to_string(), ctx.type(1).to_string());
+    }
+  }
+  ctx.set(0, ctx.dtype(0), std::move(out));
+  return {};
+}
+Product weight_product(const Extents& x, const Extents& dy) {
+  const int64_t rows = ir::element_count(Extents(x.begin(), x.end() - 1));
+  return product({rows, x.back()}, {rows, dy.back()}, {.trans_a = true});
+}
+Status weight_gradient(EvalContext& ctx) {
+  const Product p = weight_product(ctx.in(0).extents(), ctx.in(1).extents());
+  return dispatch_float(ctx.in(0).dtype(), [&](auto tag) -> Status {
+    return naive_product<typename decltype(tag)::type>(p, ctx.in(0), ctx.in(1), ctx.out(0));
+  });
+}
+Status lower_weight_gradient(LowerContext& ctx) {
+  emit_product(ctx, weight_product(ctx.in(0), ctx.in(1)));
   return {};
 }
 
@@ -209,47 +297,84 @@ Status gemm(EvalContext& ctx) {
     return {};
   });
 }
+// y = alpha y + beta c after the product, where the kernel's epilogue cannot: one pass for each factor that is not 1.
+struct GemmTail {
+  float alpha = 1, beta = 1;
+  bool add = false;
+  int64_t count = 0;         // of C's elements
+  kernels::Broadcast add_c;  // y + c
+  bool any() const { return alpha != 1 || add; }
+  void run(float* y, const float* c, float* scaled, int64_t size, int threads) const {
+    auto scale = [&](const float* x, float factor, float* out, int64_t n) {
+      kernels::Broadcast by_scalar;
+      const int64_t one = 1;
+      LOWP_CHECK(kernels::make_broadcast(&n, 1, &one, 1, &by_scalar));
+      kernels::binary_f32(kernels::Binary::kMul, by_scalar, x, &factor, out, threads);
+    };
+    if (alpha != 1) scale(y, alpha, y, size);
+    if (!add) return;
+    if (beta != 1) scale(c, beta, scaled, count);
+    kernels::binary_f32(kernels::Binary::kAdd, add_c, y, beta != 1 ? scaled : c, y, threads);
+  }
+};
 Status lower_gemm(LowerContext& ctx) {
   const auto& attrs = ctx.attrs<GemmAttrs>();
-  const bool bias = ctx.has(2);
-  // The kernel takes A row-major and one bias a column.
-  const bool bias_row =
-      bias && ir::element_count(ctx.in(2)) == ctx.out(0)[1] && (ctx.in(2).size() == 1 || ctx.in(2)[0] == 1);
-  if (ctx.dtype(0) != DType::kF32 || attrs.trans_a || attrs.alpha != 1.0F ||
-      (bias && (attrs.beta != 1.0F || !bias_row)))
-    return {};
+  const bool has_c = ctx.has(2);
+  const DType dtype = ctx.dtype(0);
   kernels::MatmulArgs args;
-  args.m = ctx.out(0)[0];
-  args.n = ctx.out(0)[1];
-  args.k = ctx.in(0)[1];
-  args.lda = args.k;
-  args.b_row = attrs.trans_b ? 1 : args.n;
-  args.b_col = attrs.trans_b ? args.k : 1;
-  args.ldc = args.n;
+  if (!has_kernel(dtype) || !matmul_args(product(ctx.in(0), ctx.in(1), {attrs.trans_a, attrs.trans_b}), dtype, args))
+    return {};
+  // The epilogue takes one f32 bias a column.
+  const bool bias_row =
+      has_c && ir::element_count(ctx.in(2)) == ctx.out(0)[1] && (ctx.in(2).size() == 1 || ctx.in(2)[0] == 1);
+  const bool in_epilogue = bias_row && attrs.alpha == 1.0F && attrs.beta == 1.0F && dtype == DType::kF32;
+  GemmTail tail;
+  tail.alpha = attrs.alpha;
+  tail.add = has_c && !in_epilogue && attrs.beta != 0.0F;
+  if (tail.add) {
+    tail.beta = attrs.beta;
+    tail.count = ir::element_count(ctx.in(2));
+    if (!kernels::make_broadcast(ctx.out(0).data(), 2, ctx.in(2).data(), static_cast<int>(ctx.in(2).size()),
+                                 &tail.add_c))
+      return {};
+  }
+  if (tail.any() && dtype != DType::kF32) return {};
   const int threads = ctx.threads();
-  ctx.set_scratch(kernels::matmul_scratch(args, threads));
+  const size_t scratch = (kernels::matmul_scratch(args, threads) + 63) & ~size_t{63};
+  const size_t scaled = tail.beta != 1 ? static_cast<size_t>(tail.count) * sizeof(float) : 0;
+  ctx.set_scratch(scratch + scaled);
   ctx.set_macs(args.m * args.n * args.k);
-  ctx.emit("matmul.f32", [args, threads, bias](const StepArgs& s) {
+  ctx.emit(fmt::format("matmul.{}", dtype_name(dtype)), [args, tail, scratch, threads, in_epilogue](const StepArgs& s) {
     kernels::MatmulArgs call = args;
-    call.a = s.in<float>(0);
-    call.b = s.in<float>(1);
-    call.c = s.out<float>(0);
-    if (bias) call.epilogue.bias = s.in<float>(2);
+    call.a = s.inputs[0];
+    call.b = s.inputs[1];
+    call.c = s.outputs[0];
+    if (in_epilogue) call.epilogue.bias = s.in<float>(2);
     kernels::matmul(call, s.scratch, threads);
+    if (!tail.any()) return;
+    float* own = reinterpret_cast<float*>(static_cast<char*>(s.scratch) + scratch);
+    tail.run(s.out<float>(0), tail.add ? s.in<float>(2) : nullptr, own, args.m * args.n, threads);
   });
   return {};
 }
 Status gemm_gradient(GradContext& g) {
   const auto& a = g.attrs<GemmAttrs>();
-  if (a.alpha != 1.0F || a.trans_a || (g.node().input(2) != nullptr && a.beta != 1.0F))
-    return error(Code::kUnsupported, "the gradient of Gemm wants alpha 1, beta 1 and transA 0");
   GraphBuilder& b = g.builder();
-  if (g.wants(0)) g.set_grad_in(0, b.op("MatMul", {g.grad_out(), a.trans_b ? g.in(1) : transposed(g, g.in(1))}));
-  if (g.wants(1)) {
-    g.set_grad_in(1, a.trans_b ? b.op("MatMul", {transposed(g, g.grad_out()), g.in(0)})
-                               : b.op("MatMul", {transposed(g, g.in(0)), g.grad_out()}));
+  ir::Value* dy = g.grad_out();
+  auto scaled = [&](ir::Value* v, float by) {
+    return by == 1.0F ? v : b.op("Mul", {v, b.scalar_like(v, static_cast<double>(by))});
+  };
+  if (g.wants(0)) {
+    g.set_grad_in(
+        0, scaled(a.trans_a ? multiply(b, g.in(1), a.trans_b, dy, true) : multiply(b, dy, false, g.in(1), !a.trans_b),
+                  a.alpha));
   }
-  if (g.wants(2)) g.set_grad_in(2, b.op("SumTo", {g.grad_out(), g.in(2)}, {}, kLowpDomain));
+  if (g.wants(1)) {
+    g.set_grad_in(
+        1, scaled(a.trans_b ? multiply(b, dy, true, g.in(0), a.trans_a) : multiply(b, g.in(0), !a.trans_a, dy, false),
+                  a.alpha));
+  }
+  if (g.wants(2)) g.set_grad_in(2, scaled(b.op("SumTo", {dy, g.in(2)}, {}, kLowpDomain), a.beta));
   return {};
 }
 Status upgrade_gemm(ImportedNode& node) {
@@ -271,7 +396,38 @@ std::vector<OpDef> matmul() {
   mm.samples = [] {
     return std::vector<Sample>{{{}, {{DType::kF32, {3, 5}}, {DType::kF32, {5, 7}}}},
                                {{}, {{DType::kF32, {2, 4, 19, 33}}, {DType::kF32, {2, 4, 33, 21}}}},
-                               {{}, {{DType::kF32, {2, 1, 6, 8}}, {DType::kF32, {3, 8, 9}}}}};
+                               {{}, {{DType::kF32, {2, 1, 6, 8}}, {DType::kF32, {3, 8, 9}}}},
+                               {{}, {{DType::kF32, {2, 3, 6, 8}}, {DType::kF32, {8, 9}}}},
+                               {{}, {{DType::kBF16, {2, 6, 8}}, {DType::kBF16, {8, 9}}}}};
+  };
+  OpDef form = mm;
+  form.name = "MatMul";
+  form.domain = kLowpDomain;
+  form.attrs = ir::AttrCodec::of<MatMulAttrs>();
+  form.quantize = QuantRule::kFloat;
+  form.samples = [] {
+    const AttrMap a = {{"trans_a", int64_t{1}}};
+    const AttrMap b = {{"trans_b", int64_t{1}}};
+    const AttrMap both = {{"trans_a", int64_t{1}}, {"trans_b", int64_t{1}}};
+    std::vector<Sample> list = {{b, {{DType::kF32, {2, 3, 6, 8}}, {DType::kF32, {9, 8}}}},
+                                {a, {{DType::kF32, {2, 3, 33, 6}}, {DType::kF32, {2, 3, 33, 18}}}},
+                                {b, {{DType::kF32, {2, 3, 5, 33}}, {DType::kF32, {2, 1, 18, 33}}}},
+                                {both, {{DType::kF32, {2, 300, 7}}, {DType::kF32, {5, 300}}}},
+                                {b, {{DType::kBF16, {3, 5, 33}}, {DType::kBF16, {18, 33}}}}};
+    list[3].tolerance_ulps = 16;  // 300 products
+    return list;
+  };
+  OpDef weight;
+  weight.name = "LinearWeightGradient";
+  weight.domain = kLowpDomain;
+  weight.min_inputs = weight.max_inputs = 2;
+  weight.infer = infer_weight_gradient;
+  weight.reference = weight_gradient;
+  weight.lower = lower_weight_gradient;
+  weight.samples = [] {
+    return std::vector<Sample>{{{}, {{DType::kF32, {2, 3, 21}}, {DType::kF32, {2, 3, 35}}}},
+                               {{}, {{DType::kF32, {70, 5}}, {DType::kF32, {70, 1}}}},
+                               {{}, {{DType::kBF16, {4, 80, 5}}, {DType::kBF16, {4, 80, 17}}}}};
   };
   OpDef ge;
   ge.name = "Gemm";
@@ -287,9 +443,15 @@ std::vector<OpDef> matmul() {
   ge.samples = [] {
     return std::vector<Sample>{
         {{{"transB", int64_t{1}}}, {{DType::kF32, {3, 65}}, {DType::kF32, {33, 65}}, {DType::kF32, {33}}}},
-        {{}, {{DType::kF32, {17, 9}}, {DType::kF32, {9, 40}}}}};
+        {{}, {{DType::kF32, {17, 9}}, {DType::kF32, {9, 40}}}},
+        {{{"transA", int64_t{1}}, {"alpha", 0.5F}, {"beta", 0.25F}},
+         {{DType::kF32, {17, 9}}, {DType::kF32, {17, 20}}, {DType::kF32, {9, 1}}}},
+        {{{"transA", int64_t{1}}, {"transB", int64_t{1}}},
+         {{DType::kF32, {17, 9}}, {DType::kF32, {20, 17}}, {DType::kF32, {9, 20}}}},
+        {{{"alpha", 2.0F}}, {{DType::kF32, {3, 9}}, {DType::kF32, {9, 20}}}},
+        {{{"transB", int64_t{1}}}, {{DType::kBF16, {3, 9}}, {DType::kBF16, {20, 9}}}}};
   };
-  return {std::move(mm), std::move(ge)};
+  return {std::move(mm), std::move(form), std::move(weight), std::move(ge)};
 }
 
 }  // namespace lowp::ops

@@ -16,4 +16,14 @@ struct GemmAttrs {
   }
 };
 
+// Of lowp.MatMul: MatMul of operands of which the last two dimensions may be exchanged.
+struct MatMulAttrs {
+  bool trans_a = false;
+  bool trans_b = false;
+  bool operator==(const MatMulAttrs&) const = default;
+  static constexpr auto fields() {
+    return std::tuple(ir::field("trans_a", &MatMulAttrs::trans_a), ir::field("trans_b", &MatMulAttrs::trans_b));
+  }
+};
+
 }  // namespace lowp::ops

@@ -480,6 +480,12 @@ Status lower_gather(LowerContext& ctx) {
   return {};
 }
 
+Status gather_gradient(GradContext& g) {
+  g.set_grad_in(0, g.builder().op("ScatterAdd", {g.in(1), g.grad_out(), g.in(0)},
+                                  {{"axis", g.attrs<GatherAttrs>().axis}}, kLowpDomain));
+  return {};
+}
+
 // ---- Pad(x, pads, value?, axes?) ----
 
 struct PadAttrs {
@@ -738,6 +744,7 @@ std::vector<OpDef> movement() {
   {
     OpDef& def = add("Gather", 2, 2, infer_gather, gather);
     def.attrs = ir::AttrCodec::of<GatherAttrs>();
+    def.gradient = gather_gradient;
     def.quantize = QuantRule::kEmbedding;
     def.lower = lower_gather;
     def.samples = [] {

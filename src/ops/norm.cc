@@ -14,8 +14,9 @@ using ir::field;
 Status infer_layer_norm(InferContext& ctx) {
   LOWP_TRY(want_float(ctx, 0));
   ctx.set(0, ctx.type(0));
+  const DType statistics = ctx.dtype(0) == DType::kF64 ? DType::kF64 : DType::kF32;
   if (!ctx.has_rank(0)) {
-    for (size_t i = 1; i < ctx.outputs(); ++i) ctx.set_unranked(i, DType::kF32);
+    for (size_t i = 1; i < ctx.outputs(); ++i) ctx.set_unranked(i, statistics);
     return {};
   }
   ir::Dims reduced = ctx.dims(0);
@@ -28,7 +29,7 @@ Status infer_layer_norm(InferContext& ctx) {
         return r ? Status() : r.error();
       }());
   }
-  for (size_t i = 1; i < ctx.outputs(); ++i) ctx.set(i, DType::kF32, reduced);
+  for (size_t i = 1; i < ctx.outputs(); ++i) ctx.set(i, statistics, reduced);
   return {};
 }
 template <bool kCentre>
@@ -63,9 +64,10 @@ Status layer_norm(EvalContext& ctx) {
       mean[static_cast<size_t>(r)] = m;
       inverse[static_cast<size_t>(r)] =
           1 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(a.epsilon));
-      if (kCentre && ctx.wants(1)) ctx.out(1).mutable_data<float>()[r] = static_cast<float>(m);
+      using Statistic = std::conditional_t<std::is_same_v<T, double>, double, float>;
+      if (kCentre && ctx.wants(1)) ctx.out(1).mutable_data<Statistic>()[r] = static_cast<Statistic>(m);
       if (kCentre && ctx.wants(2))
-        ctx.out(2).mutable_data<float>()[r] = static_cast<float>(inverse[static_cast<size_t>(r)]);
+        ctx.out(2).mutable_data<Statistic>()[r] = static_cast<Statistic>(inverse[static_cast<size_t>(r)]);
     }
     for_each_index(x.extents(), [&](int64_t i, const Extents& index) {
       const auto r = static_cast<size_t>(i / n);
@@ -106,12 +108,29 @@ Status lower_layer_norm(LowerContext& ctx) {
   });
   return {};
 }
+// Whether a scale or bias has an element for each element that is normalized, which one kernel handles.
+bool is_normalized(const ir::Value* x, const ir::Value* operand, int64_t axis) {
+  if (operand == nullptr) return true;
+  const ir::Dims& d = *x->type.dims;
+  return operand->type.has_rank() && *operand->type.dims == ir::Dims(d.begin() + axis, d.end());
+}
 Status layer_norm_gradient(GradContext& g) {
+  if (g.grad_out(0) == nullptr || g.grad_out(1) != nullptr || g.grad_out(2) != nullptr)
+    return error(Code::kUnsupported, "LayerNormalization has no gradient by way of its mean and its deviation");
   // With xhat = (x - mean) * r and s = dy * scale: dx = r * (s - mean(s) - xhat * mean(s * xhat))
   GraphBuilder& b = g.builder();
   const auto& a = g.attrs<LayerNormAttrs>();
   const int rank = g.in(0)->type.rank();
   LOWP_ASSIGN(int64_t axis, normalize_axis(a.axis, rank));
+  if (is_normalized(g.in(0), g.in(1), axis) && is_normalized(g.in(0), g.node().input(2), axis)) {
+    const std::vector<ir::Value*> d =
+        b.op_n(3, "LayerNormGradient", {g.grad_out(), g.in(0), g.in(1), g.keep(1), g.keep(2)}, {{"axis", a.axis}},
+               kLowpDomain);
+    for (size_t i = 0; i < g.node().inputs.size(); ++i) {
+      if (g.wants(i)) g.set_grad_in(i, d[i]);
+    }
+    return {};
+  }
   std::vector<int64_t> list;
   for (int64_t i = axis; i < rank; ++i) list.push_back(i);
   ir::Value* axes = b.ints(list);
@@ -280,7 +299,8 @@ Status lower_grouped(LowerContext& ctx) {
 
 std::vector<Sample> layer_norm_samples() {
   return {{{}, {{DType::kF32, {3, 5, 37}}, {DType::kF32, {37}}, {DType::kF32, {37}}}},
-          {{{"epsilon", 1e-12F}}, {{DType::kF32, {7, 128}}, {DType::kF32, {128}}, {DType::kF32, {128}}}}};
+          {{{"epsilon", 1e-12F}}, {{DType::kF32, {7, 128}}, {DType::kF32, {128}}, {DType::kF32, {128}}}},
+          {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 4, 7}}, {DType::kF32, {4, 1}}, {DType::kF32, {7}}}}};
 }
 std::vector<Sample> rms_norm_samples() { return {{{}, {{DType::kF32, {3, 5, 37}}, {DType::kF32, {37}}}}}; }
 std::vector<Sample> channel_samples() {

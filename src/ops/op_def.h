@@ -239,7 +239,9 @@ class GradContext {
   GraphBuilder& builder() { return builder_; }
   ir::Value* in(size_t i) { return node_.inputs[i]; }
   ir::Value* out(size_t i = 0) { return node_.outputs[i]; }
-  ir::Value* grad_out(size_t i = 0) { return out_grads_[i]; }  // null: zero
+  ir::Value* grad_out(size_t i = 0) { return i < out_grads_.size() ? out_grads_[i] : nullptr; }  // null: zero
+  // Optional output i of the node, which it gives from now on: what its forward pass has computed anyhow.
+  ir::Value* keep(size_t i);
   bool wants(size_t i) const { return i < wanted_.size() && wanted_[i]; }
   void set_grad_in(size_t i, ir::Value* gradient) { in_grads_[i] = gradient; }
   const std::vector<ir::Value*>& grads_in() const { return in_grads_; }

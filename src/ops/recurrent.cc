@@ -294,12 +294,15 @@ OpDef define(std::string name, int inputs, int outputs) {
 
 void NaiveRecurrence::run() {
   y.assign(static_cast<size_t>(steps * batch * hidden), 0);
+  gates.assign(4 * y.size(), 0);
+  cells.assign(kind == Kind::kLstm ? y.size() : 0, 0);
   for (int64_t item = 0; item < batch; ++item) {
     const int64_t length = lengths[static_cast<size_t>(item)];
     for (int64_t s = 0; s < length; ++s) {
       const int64_t row = (reverse ? length - 1 - s : s) * batch + item;
       step(row, item);
       std::copy_n(h.begin() + item * hidden, hidden, y.begin() + row * hidden);
+      if (kind == Kind::kLstm) std::copy_n(c.begin() + item * hidden, hidden, cells.begin() + row * hidden);
     }
   }
 }
@@ -321,9 +324,14 @@ void NaiveRecurrence::step(int64_t row, int64_t item) {
       const double i = activations[0](bounded(in[j] + product(state, j) + peep(0, j, cell[j])));
       const double f =
           coupled ? 1 - i : activations[0](bounded(in[2 * n + j] + product(state, 2 * n + j) + peep(2, j, cell[j])));
-      cell[j] = f * cell[j] + i * activations[1](bounded(in[3 * n + j] + product(state, 3 * n + j)));
+      const double candidate = activations[1](bounded(in[3 * n + j] + product(state, 3 * n + j)));
+      cell[j] = f * cell[j] + i * candidate;
       const double o = activations[0](bounded(in[n + j] + product(state, n + j) + peep(1, j, cell[j])));
       next[static_cast<size_t>(j)] = o * activations[2](bounded(cell[j]));
+      keep(row, 0, j, i);
+      keep(row, 1, j, o);
+      keep(row, 2, j, f);
+      keep(row, 3, j, candidate);
     }
   } else {
     std::vector<double> reset(static_cast<size_t>(n));
@@ -335,14 +343,20 @@ void NaiveRecurrence::step(int64_t row, int64_t item) {
     for (int64_t j = 0; j < n; ++j) {
       const double z = activations[0](bounded(in[j] + product(state, j)));
       double inner;
+      double kept = reset[static_cast<size_t>(j)];
       if (linear_before_reset) {
         const double own = hidden_bias.empty() ? 0 : hidden_bias[static_cast<size_t>(j)];
-        inner = r[static_cast<size_t>(j)] * (product(state, 2 * n + j) + own);
+        kept = product(state, 2 * n + j) + own;
+        inner = r[static_cast<size_t>(j)] * kept;
       } else {
         inner = product(reset.data(), 2 * n + j);
       }
       const double candidate = activations[1](bounded(in[2 * n + j] + inner));
       next[static_cast<size_t>(j)] = (1 - z) * candidate + z * state[j];
+      keep(row, 0, j, z);
+      keep(row, 1, j, r[static_cast<size_t>(j)]);
+      keep(row, 2, j, candidate);
+      keep(row, 3, j, kept);
     }
   }
   std::ranges::copy(next, state);

@@ -186,23 +186,18 @@ OpDef numeric(OpDef def) {
 Status relu(EvalContext& ctx) {
   return map_numeric(ctx, [](auto x) { return x > 0 || x != x ? x : decltype(x)(0); });
 }
+// Gradients that are one pass of a kernel (activation_gradient.cc), from the result where it tells enough: then the
+// operand need not be kept.
 Status relu_gradient(GradContext& g) {
-  // Where(x > 0, dy, 0)
-  GraphBuilder& b = g.builder();
-  ir::Value* zero = b.scalar_like(g.in(0), 0);
-  g.set_grad_in(0, b.op("Where", {b.op("Greater", {g.in(0), zero}), g.grad_out(), zero}));
+  g.set_grad_in(0, g.builder().op("ReluGradient", {g.grad_out(), g.out()}, {}, kLowpDomain));
   return {};
 }
 Status sigmoid_gradient(GradContext& g) {
-  GraphBuilder& b = g.builder();
-  ir::Value* y = g.out();
-  g.set_grad_in(0, b.op("Mul", {g.grad_out(), b.op("Mul", {y, b.op("Sub", {b.scalar_like(y, 1), y})})}));
+  g.set_grad_in(0, g.builder().op("SigmoidGradient", {g.grad_out(), g.out()}, {}, kLowpDomain));
   return {};
 }
 Status tanh_gradient(GradContext& g) {
-  GraphBuilder& b = g.builder();
-  ir::Value* y = g.out();
-  g.set_grad_in(0, b.op("Mul", {g.grad_out(), b.op("Sub", {b.scalar_like(y, 1), b.op("Mul", {y, y})})}));
+  g.set_grad_in(0, g.builder().op("TanhGradient", {g.grad_out(), g.out()}, {}, kLowpDomain));
   return {};
 }
 Status exp_gradient(GradContext& g) {
@@ -292,17 +287,8 @@ Status gelu(EvalContext& ctx) {
   });
 }
 Status gelu_gradient(GradContext& g) {
-  if (g.attrs<GeluAttrs>().approximate != "none")
-    return error(Code::kUnsupported, "the gradient of Gelu's tanh approximation is not available");
-  // Phi(x) + x * phi(x)
-  GraphBuilder& b = g.builder();
-  ir::Value* x = g.in(0);
-  auto c = [&](double v) { return b.scalar_like(x, v); };
-  ir::Value* cdf =
-      b.op("Mul", {c(0.5), b.op("Add", {c(1), b.op("Erf", {b.op("Mul", {x, c(1 / std::numbers::sqrt2)})})})});
-  ir::Value* pdf =
-      b.op("Mul", {c(1 / std::sqrt(2 * std::numbers::pi)), b.op("Exp", {b.op("Mul", {c(-0.5), b.op("Mul", {x, x})})})});
-  g.set_grad_in(0, b.op("Mul", {g.grad_out(), b.op("Add", {cdf, b.op("Mul", {x, pdf})})}));
+  g.set_grad_in(0, g.builder().op("GeluGradient", {g.grad_out(), g.in(0)},
+                                  {{"approximate", g.attrs<GeluAttrs>().approximate}}, kLowpDomain));
   return {};
 }
 Status swish(EvalContext& ctx) {

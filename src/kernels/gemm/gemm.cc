@@ -5,7 +5,9 @@
 
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include "kernels/convert/convert.h"
 #include "kernels/gemm/driver.h"
+#include "kernels/select.h"
 
 namespace lowp {
 namespace scalar {
@@ -133,24 +135,34 @@ void gemm(const GemmArgs& args, void* scratch, int threads) {
 
 namespace {
 
+// A transposed A is copied so many bytes of rows at a time: they stay in L3 beside the panels.
+constexpr int64_t kCopiedBytes = 4 << 20;
+// But so many rows at least, as each copy passes over all panels.
+constexpr int64_t kMinCopiedRows = 192;
+// Panels that are packed together, row by row: 8 of them are 8 neighbouring lines of a row of B.
+constexpr int64_t kPackedTogether = 8;
+constexpr int64_t kPackedRows = 64;  // whose lines are in L1 when the next panel reads the rest of them
+
 // Items of a batch run side by side where there are enough of them; else each is split.
 struct MatmulPlan {
   int64_t items;
   int64_t tasks;  // 1: threads work inside each item
   size_t packed;  // bytes of packed B
+  int64_t rows;   // of A copied at a time; 0: read in place
+  size_t copied;  // bytes of them
   size_t task_bytes;
 };
 
-GemmArgs item_args(const MatmulArgs& g) {
+GemmArgs item_args(const MatmulArgs& g, int64_t rows) {
   return {
-      .m = g.m,
+      .m = rows,
       .n = g.n,
       .k = g.k,
-      .a_dtype = DType::kF32,
+      .a_dtype = g.a_col == 1 ? g.dtype : DType::kF32,
       .b_kind = WeightKind::kF32,
       .int8_class = Int8Class::kExact8,
       .a = g.a,
-      .lda = g.lda,
+      .lda = g.a_col == 1 ? g.lda : g.k,
       .b = nullptr,
       .c = g.c,
       .ldc = g.ldc,
@@ -160,29 +172,38 @@ GemmArgs item_args(const MatmulArgs& g) {
 }
 
 MatmulPlan plan_matmul(const MatmulArgs& g, int threads) {
+  LOWP_CHECK(is_stored_float(g.dtype) && (g.a_col == 1 || g.lda == 1) && (g.b_col == 1 || g.b_row == 1));
   MatmulPlan p{};
   p.items = g.batch[0] * g.batch[1] * g.batch[2];
   p.tasks = p.items >= threads ? threads : 1;
   p.packed = (packed_bytes(WeightKind::kF32, g.k, g.n) + 63) & ~size_t{63};
-  p.task_bytes = p.packed + gemm_scratch(item_args(g), p.tasks > 1 ? 1 : threads);
+  if (g.a_col != 1) {
+    const int64_t row = std::max<int64_t>(g.k, 1) * static_cast<int64_t>(sizeof(float));
+    p.rows = std::min(g.m, std::max(kCopiedBytes / row, kMinCopiedRows));
+    p.copied = (static_cast<size_t>(p.rows * row) + 63) & ~size_t{63};
+  }
+  const int inner = p.tasks > 1 ? 1 : threads;
+  // A last piece of fewer rows may be blocked differently.
+  const int64_t last = p.rows == 0 ? g.m : g.m % p.rows;
+  p.task_bytes = p.packed + p.copied +
+                 std::max(gemm_scratch(item_args(g, p.rows == 0 ? g.m : p.rows), inner),
+                          last == 0 ? 0 : gemm_scratch(item_args(g, last), inner));
   return p;
 }
 
-// Panel `panel` of B, from any strides.
-void pack_panel(const MatmulArgs& g, const float* b, int64_t panel, float* dst) {
-  const int64_t n0 = panel * kPanel, columns = std::min(kPanel, g.n - n0);
-  const float* src = b + n0 * g.b_col;
-  dst += panel * g.k * kPanel;
-  if (columns < kPanel) std::memset(dst, 0, static_cast<size_t>(g.k * kPanel) * sizeof(float));
-  if (g.b_col == 1 && columns == kPanel) {
-    for (int64_t k = 0; k < g.k; ++k) std::memcpy(dst + k * kPanel, src + k * g.b_row, kPanel * sizeof(float));
-    return;
-  }
-  // Blocks of k, so that the 16 columns' lines are still in L1 when the next k reads them.
-  for (int64_t k0 = 0; k0 < g.k; k0 += 16) {
-    const int64_t k1 = std::min(g.k, k0 + 16);
-    for (int64_t n = 0; n < columns; ++n) {
-      for (int64_t k = k0; k < k1; ++k) dst[k * kPanel + n] = src[k * g.b_row + n * g.b_col];
+// Panels [first, first + kPackedTogether) of B.
+void pack_panels(const MatmulArgs& g, const char* b, int64_t first, float* packed) {
+  const auto size = static_cast<int64_t>(dtype_bits(g.dtype)) / 8;
+  const int64_t panels = ceil_div(g.n, kPanel), last = std::min(first + kPackedTogether, panels);
+  const bool plain = g.b_col == 1;
+  const int64_t step = plain ? kPackedRows : g.k;
+  for (int64_t k = 0; k < g.k; k += step) {
+    for (int64_t p = first; p < last; ++p) {
+      const int64_t n0 = p * kPanel, columns = std::min(kPanel, g.n - n0), rows = std::min(step, g.k - k);
+      float* dst = packed + (p * g.k + k) * kPanel;
+      if (columns < kPanel) std::memset(dst, 0, static_cast<size_t>(rows * kPanel) * sizeof(float));
+      expand_matrix({g.dtype, !plain, b + (k * g.b_row + n0 * g.b_col) * size, plain ? g.b_row : g.b_col, rows, columns,
+                     dst, kPanel});
     }
   }
 }
@@ -197,34 +218,51 @@ size_t matmul_scratch(const MatmulArgs& args, int threads) {
 void matmul(const MatmulArgs& g, void* scratch, int threads) {
   const MatmulPlan p = plan_matmul(g, threads);
   if (p.items == 0 || g.m == 0 || g.n == 0) return;
-  const int64_t panels = ceil_div(g.n, kPanel);
-  const size_t out_bytes = static_cast<size_t>(dtype_bits(g.epilogue.out)) / 8;
-  const size_t residual_bytes = static_cast<size_t>(dtype_bits(g.epilogue.residual_dtype)) / 8;
+  const int64_t groups = ceil_div(ceil_div(g.n, kPanel), kPackedTogether);
+  const auto size = static_cast<int64_t>(dtype_bits(g.dtype)) / 8;
+  const int64_t out_bytes = dtype_bits(g.epilogue.out) / 8;
+  const int64_t residual_bytes = dtype_bits(g.epilogue.residual_dtype) / 8;
   const int inner = p.tasks > 1 ? 1 : threads;
   parallel_for(p.tasks > 1 ? threads : 1, p.tasks, [&](int64_t task) {
     char* mine = static_cast<char*>(scratch) + p.task_bytes * static_cast<size_t>(task);
     float* packed = reinterpret_cast<float*>(mine);
-    const float* packed_from = nullptr;
+    float* copied = reinterpret_cast<float*>(mine + p.packed);
+    char* gemm_own = mine + p.packed + p.copied;
+    const char* packed_from = nullptr;
     for (int64_t i = p.items * task / p.tasks; i < p.items * (task + 1) / p.tasks; ++i) {
       const int64_t index[3] = {i / (g.batch[1] * g.batch[2]), i / g.batch[2] % g.batch[1], i % g.batch[2]};
       auto offset = [&](const int64_t(&stride)[3]) {
         return index[0] * stride[0] + index[1] * stride[1] + index[2] * stride[2];
       };
-      const float* b = g.b + offset(g.b_batch);
+      const char* a = static_cast<const char*>(g.a) + offset(g.a_batch) * size;
+      const char* b = static_cast<const char*>(g.b) + offset(g.b_batch) * size;
       if (b != packed_from) {
-        parallel_for(inner, panels, [&](int64_t panel) { pack_panel(g, b, panel, packed); });
+        parallel_for(inner, groups, [&](int64_t group) { pack_panels(g, b, group * kPackedTogether, packed); });
         packed_from = b;
       }
-      GemmArgs item = item_args(g);
-      item.a = g.a + offset(g.a_batch);
-      item.b = packed;
-      const int64_t out = offset(g.c_batch);
-      item.c = static_cast<char*>(g.c) + static_cast<size_t>(out) * out_bytes;
-      if (g.epilogue.residual != nullptr) {
-        item.epilogue.residual =
-            static_cast<const char*>(g.epilogue.residual) + static_cast<size_t>(out) * residual_bytes;
+      auto multiply = [&](const void* from, int64_t first, int64_t rows) {
+        GemmArgs part = item_args(g, rows);
+        part.a = from;
+        part.b = packed;
+        const int64_t out = offset(g.c_batch) + first * g.ldc;
+        part.c = static_cast<char*>(g.c) + out * out_bytes;
+        if (g.epilogue.residual != nullptr) {
+          part.epilogue.residual = static_cast<const char*>(g.epilogue.residual) +
+                                   (offset(g.c_batch) + first * g.epilogue.residual_ld) * residual_bytes;
+        }
+        gemm(part, gemm_own, inner);
+      };
+      if (p.rows == 0) {
+        multiply(a, 0, g.m);
+        continue;
       }
-      gemm(item, mine + p.packed, inner);
+      for (int64_t m = 0; m < g.m; m += p.rows) {
+        const int64_t rows = std::min(p.rows, g.m - m);
+        parallel_ranges(inner, rows, kGrainElements / std::max<int64_t>(g.k, 1), 16, [&](int64_t begin, int64_t end) {
+          expand_matrix({g.dtype, true, a + (m + begin) * size, g.a_col, end - begin, g.k, copied + begin * g.k, g.k});
+        });
+        multiply(copied, m, rows);
+      }
     }
   });
 }

@@ -53,17 +53,19 @@ bool gemm_supported(DType a_dtype, WeightKind b_kind);
 // once (expand_packed) gives the same bits, takes twice the memory, and is faster for few rows.
 bool expands_weights(WeightKind kind);
 
-// Both operands dynamic, f32: C[i] = epilogue(A[i] x B[i]) for each batch item i. B is [K, N] with any strides, so both
-// plain and transposed. Offsets of the items are given by strides (0 broadcasts) for up to three batch dimensions.
+// Both operands dynamic: C[i] = epilogue(A[i] x B[i]) for each batch item i, computed in f32. Each operand is row-major
+// or transposed: of its two strides one is 1. Offsets of the items are given by strides (0 broadcasts) for up to three
+// batch dimensions. B, and A where it is transposed, are copied to scratch; 16-bit operands are expanded exactly.
 struct MatmulArgs {
   int64_t m = 0, n = 0, k = 0;
   int64_t batch[3] = {1, 1, 1};
-  const float* a = nullptr;
+  DType dtype = DType::kF32;  // of A and B: kF32, kBF16 or kF16
+  const void* a = nullptr;
   int64_t a_batch[3] = {0, 0, 0};  // elements between items
-  int64_t lda = 0;                 // rows; columns are contiguous
-  const float* b = nullptr;
+  int64_t lda = 0, a_col = 1;      // elements between consecutive m, consecutive k
+  const void* b = nullptr;
   int64_t b_batch[3] = {0, 0, 0};
-  int64_t b_row = 0, b_col = 0;  // elements between consecutive k, consecutive n; one of them is 1 for speed
+  int64_t b_row = 0, b_col = 0;  // elements between consecutive k, consecutive n
   void* c = nullptr;
   int64_t c_batch[3] = {0, 0, 0};  // also those of the residual
   int64_t ldc = 0;

@@ -389,37 +389,69 @@ TEST(Gemm, PackBothOrders) {
 
 TEST(Gemm, Matmul) {
   uint64_t seed = 100;
-  for (bool transposed : {false, true}) {
-    for (bool broadcast : {false, true}) {
-      for (auto [m, n, k] :
-           {std::tuple<int64_t, int64_t, int64_t>{5, 7, 9}, {32, 32, 64}, {1, 40, 300}, {17, 64, 33}}) {
-        Random random(++seed);
-        MatmulArgs g;
-        g.m = m, g.n = n, g.k = k;
-        g.batch[1] = 2, g.batch[2] = 3;
-        g.lda = k, g.ldc = n;
-        g.a_batch[1] = 3 * m * k, g.a_batch[2] = m * k;
-        g.b_batch[1] = broadcast ? 0 : 3 * k * n, g.b_batch[2] = broadcast ? 0 : k * n;
-        g.c_batch[1] = 3 * m * n, g.c_batch[2] = m * n;
-        g.b_row = transposed ? 1 : n, g.b_col = transposed ? k : 1;
-        GuardedBuffer a(static_cast<size_t>(6 * m * k) * 4), b(static_cast<size_t>((broadcast ? 1 : 6) * k * n) * 4);
-        fill_random(random, DType::kF32, a.data(), a.size() / 4);
-        fill_random(random, DType::kF32, b.data(), b.size() / 4);
-        g.a = a.as<float>(), g.b = b.as<float>();
-        std::vector<float> want(static_cast<size_t>(6 * m * n)), got(want.size());
-        g.c = want.data();
-        reference::matmul(g);
-        g.c = got.data();
-        on_every_target([&](Target) {
-          for (int threads : {1, 2, 8}) {
-            std::fill(got.begin(), got.end(), -7.0f);
-            GuardedBuffer scratch(matmul_scratch(g, threads), 64);
-            matmul(g, scratch.data(), threads);
-            EXPECT_TRUE(same_bits(DType::kF32, want.data(), got.data(), want.size()));
-          }
-        });
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    for (const int form : {0, 1, 2, 3}) {
+      const bool a_transposed = form & 1, b_transposed = form & 2;
+      for (const bool broadcast : {false, true}) {
+        for (auto [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{5, 7, 9},
+                               {32, 32, 64},
+                               {1, 40, 300},
+                               {17, 64, 33},
+                               {3, 200, 530}}) {
+          Random random(++seed);
+          MatmulArgs g;
+          g.m = m, g.n = n, g.k = k;
+          g.dtype = dtype;
+          g.batch[1] = 2, g.batch[2] = 3;
+          g.lda = a_transposed ? 1 : k, g.a_col = a_transposed ? m : 1, g.ldc = n;
+          g.a_batch[1] = 3 * m * k, g.a_batch[2] = m * k;
+          g.b_batch[1] = broadcast ? 0 : 3 * k * n, g.b_batch[2] = broadcast ? 0 : k * n;
+          g.c_batch[1] = 3 * m * n, g.c_batch[2] = m * n;
+          g.b_row = b_transposed ? 1 : n, g.b_col = b_transposed ? k : 1;
+          const size_t bytes = static_cast<size_t>(dtype_bits(dtype)) / 8;
+          GuardedBuffer a(static_cast<size_t>(6 * m * k) * bytes),
+              b(static_cast<size_t>((broadcast ? 1 : 6) * k * n) * bytes);
+          fill_random(random, dtype, a.data(), a.size() / bytes);
+          fill_random(random, dtype, b.data(), b.size() / bytes);
+          g.a = a.data(), g.b = b.data();
+          g.epilogue.out = dtype == DType::kBF16 ? DType::kBF16 : DType::kF32;
+          std::vector<float> want(static_cast<size_t>(6 * m * n)), got(want.size());
+          g.c = want.data();
+          reference::matmul(g);
+          g.c = got.data();
+          on_every_target([&](Target) {
+            for (int threads : {1, 2, 8}) {
+              std::fill(got.begin(), got.end(), -7.0f);
+              GuardedBuffer scratch(matmul_scratch(g, threads), 64);
+              matmul(g, scratch.data(), threads);
+              EXPECT_TRUE(same_bits(g.epilogue.out, want.data(), got.data(), want.size()));
+            }
+          });
+        }
       }
     }
+  }
+}
+
+// A transposed operand of more rows than are copied at once.
+TEST(Gemm, MatmulCopiesATransposedOperandInPieces) {
+  Random random(7);
+  MatmulArgs g;
+  g.m = 700, g.n = 20, g.k = 6000;
+  g.lda = 1, g.a_col = g.m, g.b_row = g.n, g.b_col = 1, g.ldc = g.n;
+  GuardedBuffer a(static_cast<size_t>(g.m * g.k) * 4), b(static_cast<size_t>(g.k * g.n) * 4);
+  fill_random(random, DType::kF32, a.data(), a.size() / 4);
+  fill_random(random, DType::kF32, b.data(), b.size() / 4);
+  g.a = a.data(), g.b = b.data();
+  std::vector<float> want(static_cast<size_t>(g.m * g.n)), got(want.size());
+  g.c = want.data();
+  reference::matmul(g);
+  g.c = got.data();
+  for (int threads : {1, 2}) {
+    std::fill(got.begin(), got.end(), -7.0f);
+    GuardedBuffer scratch(matmul_scratch(g, threads), 64);
+    matmul(g, scratch.data(), threads);
+    EXPECT_TRUE(same_bits(DType::kF32, want.data(), got.data(), want.size()));
   }
 }
 

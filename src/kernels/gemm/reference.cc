@@ -279,7 +279,12 @@ void matmul(const MatmulArgs& g) {
     auto offset = [&](const int64_t(&stride)[3]) {
       return index[0] * stride[0] + index[1] * stride[1] + index[2] * stride[2];
     };
-    const float *a = g.a + offset(g.a_batch), *b = g.b + offset(g.b_batch);
+    auto element = [&](const void* p, int64_t at) {
+      if (g.dtype == DType::kBF16) return static_cast<float>(static_cast<const BFloat16*>(p)[at]);
+      if (g.dtype == DType::kF16) return static_cast<float>(static_cast<const Float16*>(p)[at]);
+      return static_cast<const float*>(p)[at];
+    };
+    const int64_t a = offset(g.a_batch), b = offset(g.b_batch);
     Epilogue e = g.epilogue;
     const int64_t out = offset(g.c_batch);
     if (e.residual != nullptr) {
@@ -289,8 +294,8 @@ void matmul(const MatmulArgs& g) {
     for (int64_t m = 0; m < g.m; ++m) {
       for (int64_t n = 0; n < g.n; ++n) {
         const float acc = blocked_sum(
-            g.k, false, [&](int64_t k) { return a[m * g.lda + k]; },
-            [&](int64_t k) { return b[k * g.b_row + n * g.b_col]; });
+            g.k, false, [&](int64_t k) { return element(g.a, a + m * g.lda + k * g.a_col); },
+            [&](int64_t k) { return element(g.b, b + k * g.b_row + n * g.b_col); });
         finish_f32(e, acc, m, n, c, g.ldc);
       }
     }

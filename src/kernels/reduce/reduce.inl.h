@@ -87,12 +87,44 @@ void log_sum_exp_rows(const float* x, float* y, int64_t rows, int64_t n) {
   }
 }
 
+// Rows are read in runs of 4 KB, four at a time, so that memory is read as it lies and the sums, which L1 holds, are
+// fetched once for four rows: a bias gradient of 512 x 3072 is bound by memory, where 16 columns at a time were not.
+constexpr int64_t kColumnsAtOnce = 1024;
+
 template <typename Op>
 void reduce_columns(Reduce op, const float* x, float* y, int64_t n, int64_t inner, int64_t begin, int64_t end) {
-  for_lanes(end - begin, [&](int64_t i, int lanes) LOWP_INLINE {
-    F32 v = column_result<Op>(x + begin + i, n, inner, lanes, identity_value);
-    store_n(y + begin + i, finish(op, v, n), lanes);
-  });
+  float sums[kColumnsAtOnce];
+  for (int64_t c = begin; c < end; c += kColumnsAtOnce) {
+    const int64_t count = end - c < kColumnsAtOnce ? end - c : kColumnsAtOnce;
+    for (int64_t block = 0; block == 0 || block < n; block += kColumnBlock) {
+      const int64_t stop = block + kColumnBlock < n ? block + kColumnBlock : n;
+      for_lanes(count, [&](int64_t j, int lanes) LOWP_INLINE { store_n(sums + j, Op::identity(), lanes); });
+      int64_t i = block;
+      for (; i + 4 <= stop; i += 4) {
+        const float* p = x + i * inner + c;
+        for_lanes(count, [&](int64_t j, int lanes) LOWP_INLINE {
+          F32 acc = load_n(sums + j, lanes);
+          acc = Op::step(acc, load_n(p + j, lanes));
+          acc = Op::step(acc, load_n(p + inner + j, lanes));
+          acc = Op::step(acc, load_n(p + 2 * inner + j, lanes));
+          acc = Op::step(acc, load_n(p + 3 * inner + j, lanes));
+          store_n(sums + j, acc, lanes);
+        });
+      }
+      for (; i < stop; ++i) {
+        const float* p = x + i * inner + c;
+        for_lanes(count, [&](int64_t j, int lanes) LOWP_INLINE {
+          store_n(sums + j, Op::step(load_n(sums + j, lanes), load_n(p + j, lanes)), lanes);
+        });
+      }
+      for_lanes(count, [&](int64_t j, int lanes) LOWP_INLINE {
+        const F32 acc = load_n(sums + j, lanes);
+        store_n(y + c + j, block == 0 ? acc : Op::combine(load_n(y + c + j, lanes), acc), lanes);
+      });
+    }
+    for_lanes(count, [&](int64_t j, int lanes)
+                         LOWP_INLINE { store_n(y + c + j, finish(op, load_n(y + c + j, lanes), n), lanes); });
+  }
 }
 
 void log_sum_exp_columns(const float* x, float* y, int64_t n, int64_t inner, int64_t begin, int64_t end) {

@@ -28,11 +28,19 @@ class Item {
       const int64_t row = (a_.reverse ? length - 1 - s : s) * a_.batch + item_;
       first_ = s == 0 && a_.h0 == nullptr;
       xw_ = a_.xw + row * rnn_gates(a_.kind) * a_.hidden;
+      gates_ = a_.gates != nullptr ? a_.gates + row * 4 * a_.hidden : nullptr;
       a_.kind == RnnKind::kLstm ? lstm() : gru();
       if (a_.y != nullptr) std::copy(h_.begin(), h_.end(), a_.y + row * a_.hidden);
+      if (a_.cells != nullptr) std::copy(c_.begin(), c_.end(), a_.cells + row * a_.hidden);
     }
-    for (int64_t t = length; t < a_.steps && a_.y != nullptr; ++t)
-      std::fill_n(a_.y + (t * a_.batch + item_) * a_.hidden, n_, 0.0f);
+    auto clear = [&](float* p, int64_t t, size_t width) {
+      if (p != nullptr) std::fill_n(p + static_cast<size_t>(t * a_.batch + item_) * width, width, 0.0f);
+    };
+    for (int64_t t = length; t < a_.steps; ++t) {
+      clear(a_.y, t, n_);
+      clear(a_.cells, t, n_);
+      clear(a_.gates, t, 4 * n_);
+    }
     if (a_.y_h != nullptr) std::copy(h_.begin(), h_.end(), a_.y_h + item_ * a_.hidden);
     if (a_.y_c != nullptr) std::copy(c_.begin(), c_.end(), a_.y_c + item_ * a_.hidden);
   }
@@ -76,6 +84,10 @@ class Item {
     return first_ ? x : x + acc[acc_gate * n_ + j];
   }
 
+  void keep(size_t gate, size_t j, float v) const {
+    if (gates_ != nullptr) gates_[gate * n_ + j] = v;
+  }
+
   void lstm() {
     const std::vector<float> acc = product(h_, 4, 0);
     const float* p = a_.peephole;
@@ -84,10 +96,12 @@ class Item {
       if (p != nullptr) i = std::fma(p[j], c_[j], i), f = std::fma(p[2 * n_ + j], c_[j], f);
       i = sigmoid(clip(i));
       f = a_.coupled ? 1.0f - i : sigmoid(clip(f));
-      const float product = i * tanh(clip(sum(3, j, acc, 3)));
+      const float candidate = tanh(clip(sum(3, j, acc, 3))), product = i * candidate;
       c_[j] = std::fma(f, c_[j], product);
       if (p != nullptr) o = std::fma(p[n_ + j], c_[j], o);
-      h_[j] = sigmoid(clip(o)) * tanh(clip(c_[j]));
+      o = sigmoid(clip(o));
+      h_[j] = o * tanh(clip(c_[j]));
+      keep(0, j, i), keep(1, j, o), keep(2, j, f), keep(3, j, candidate);
     }
   }
 
@@ -106,10 +120,12 @@ class Item {
         float v = first_ ? 0.0f : inner[j];
         if (a_.hidden_bias != nullptr) v = v + a_.hidden_bias[j];
         x = std::fma(r[j], v, xw_[2 * n_ + j]);
+        next[j] = v;
       } else {
         x = sum(2, j, inner, 0);
       }
       const float candidate = tanh(clip(x));
+      keep(0, j, z[j]), keep(1, j, r[j]), keep(2, j, candidate), keep(3, j, next[j]);
       h_[j] = std::fma(z[j], h_[j] - candidate, candidate);
     }
   }
@@ -120,6 +136,7 @@ class Item {
   size_t n_;
   std::vector<float> h_, c_;
   const float* xw_ = nullptr;
+  float* gates_ = nullptr;
   bool first_ = false;
 };
 

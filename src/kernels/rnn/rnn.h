@@ -53,11 +53,19 @@ struct RnnArgs {
   float* y = nullptr;    // [steps, batch, H], zeros beyond an item's length; may be null
   float* y_h = nullptr;  // [batch, H], the last state; may be null, and may be h0
   float* y_c = nullptr;  // LSTM; may be null, and may be c0
+
+  // What the gradient needs (rnn_gradient.h), zeros beyond an item's length; may be null.
+  float* gates = nullptr;  // [steps, batch, 4 H]: LSTM i, o, f, tanh(..c..); GRU z, r, n and q, which is r h, or
+                           // h R_h + b_h with linear_before_reset
+  float* cells = nullptr;  // LSTM: c' [steps, batch, H]
 };
 
 size_t packed_rnn_bytes(WeightKind kind, RnnKind rnn, int64_t hidden);
 // r: [G H, H] as ONNX has it, f32 or of the kind's own type.
 void pack_rnn(WeightKind kind, RnnKind rnn, DType r_dtype, const void* r, int64_t hidden, void* dst);
+
+// The same of f32 R to f32, on several threads, for R that changes from run to run.
+void pack_rnn_f32(RnnKind rnn, const float* r, int64_t hidden, float* dst, int threads);
 
 // Bytes of 64-byte aligned scratch; depends on sizes and types only.
 size_t rnn_scratch(const RnnArgs& args, int threads);

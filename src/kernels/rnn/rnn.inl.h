@@ -14,6 +14,8 @@ using kernels::RnnStep;
 struct Place {
   const float* xw;
   float* y;
+  float* gates;  // kept, or null
+  float* cells;
   bool active;
 };
 inline Place place_of(const RnnArgs& a, const RnnStep& s, int64_t item) {
@@ -21,12 +23,24 @@ inline Place place_of(const RnnArgs& a, const RnnStep& s, int64_t item) {
   const bool active = s.step < length;
   const int64_t t = active && a.reverse ? length - 1 - s.step : s.step;
   const int64_t row = t * a.batch + item;
-  return {a.xw + row * kernels::rnn_gates(a.kind) * a.hidden, a.y != nullptr ? a.y + row * a.hidden : nullptr, active};
+  return {a.xw + row * kernels::rnn_gates(a.kind) * a.hidden, a.y != nullptr ? a.y + row * a.hidden : nullptr,
+          a.gates != nullptr ? a.gates + row * 4 * a.hidden : nullptr,
+          a.cells != nullptr ? a.cells + row * a.hidden : nullptr, active};
 }
 
 inline void clear(float* y, int64_t begin, int64_t end) {
   if (y == nullptr) return;
   for (int64_t i = begin; i < end; ++i) y[i] = 0.0f;
+}
+// A row behind an item's end.
+inline void clear(const Place& p, int64_t hidden, int64_t begin, int64_t end) {
+  clear(p.y, begin, end);
+  clear(p.cells, begin, end);
+  for (int64_t g = 0; g < 4; ++g) clear(p.gates, g * hidden + begin, g * hidden + end);
+}
+// Gate values that the gradient needs.
+[[gnu::always_inline]] inline void keep_gate(const Place& p, int64_t at, F32 v, int lanes) {
+  if (p.gates != nullptr) store_n(p.gates + at, v, lanes);
 }
 
 struct Clip {
@@ -58,7 +72,7 @@ struct Quantizer {
 void lstm(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
   const int64_t n = a.hidden;
   const Place place = place_of(a, s, item);
-  if (!place.active) return clear(place.y, begin, end);
+  if (!place.active) return clear(place, n, begin, end);
   const float* acc = s.acc != nullptr ? s.acc + item * 4 * n : nullptr;
   float* h = s.h + item * n;
   float* c = s.c + item * n;
@@ -81,7 +95,13 @@ void lstm(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64
     const F32 candidate = tanh(clip(sum_at(place.xw, acc, 3 * n + j, lanes)));
     const F32 next = fma(f, cell, i * candidate);
     if (p != nullptr) o = fma(load_n(p + n + j, lanes), next, o);
-    const F32 out = sigmoid(clip(o)) * tanh(clip(next));
+    o = sigmoid(clip(o));
+    const F32 out = o * tanh(clip(next));
+    keep_gate(place, j, i, lanes);
+    keep_gate(place, n + j, o, lanes);
+    keep_gate(place, 2 * n + j, f, lanes);
+    keep_gate(place, 3 * n + j, candidate, lanes);
+    if (place.cells != nullptr) store_n(place.cells + j, next, lanes);
     store_n(c + j, next, lanes);
     store_n(h + j, out, lanes);
     if (place.y != nullptr) store_n(place.y + j, out, lanes);
@@ -92,7 +112,7 @@ void lstm(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64
 void gru(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
   const int64_t n = a.hidden;
   const Place place = place_of(a, s, item);
-  if (!place.active) return clear(place.y, begin, end);
+  if (!place.active) return clear(place, n, begin, end);
   const float* acc = s.acc != nullptr ? s.acc + item * 3 * n : nullptr;
   float* h = s.h + item * n;
   uint8_t* q = s.q != nullptr ? s.q + item * n : nullptr;
@@ -105,6 +125,10 @@ void gru(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_
     F32 inner = acc != nullptr ? load_n(acc + 2 * n + j, lanes) : zero();
     if (a.hidden_bias != nullptr) inner = inner + load_n(a.hidden_bias + j, lanes);
     const F32 candidate = tanh(clip(fma(r, inner, load_n(place.xw + 2 * n + j, lanes))));
+    keep_gate(place, j, z, lanes);
+    keep_gate(place, n + j, r, lanes);
+    keep_gate(place, 2 * n + j, candidate, lanes);
+    keep_gate(place, 3 * n + j, inner, lanes);
     const F32 out = fma(z, load_n(h + j, lanes) - candidate, candidate);
     store_n(h + j, out, lanes);
     if (place.y != nullptr) store_n(place.y + j, out, lanes);
@@ -125,8 +149,13 @@ void gru_gates(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, 
   const Quantizer quantize(a);
   for_lanes(end - begin, [&](int64_t at, int lanes) LOWP_INLINE {
     const int64_t j = begin + at;
-    store_n(z + j, sigmoid(clip(sum_at(place.xw, acc, j, lanes))), lanes);
-    const F32 reset = sigmoid(clip(sum_at(place.xw, acc, n + j, lanes))) * load_n(h + j, lanes);
+    const F32 update = sigmoid(clip(sum_at(place.xw, acc, j, lanes)));
+    store_n(z + j, update, lanes);
+    const F32 gate = sigmoid(clip(sum_at(place.xw, acc, n + j, lanes)));
+    const F32 reset = gate * load_n(h + j, lanes);
+    keep_gate(place, j, update, lanes);
+    keep_gate(place, n + j, gate, lanes);
+    keep_gate(place, 3 * n + j, reset, lanes);
     store_n(rh + j, reset, lanes);
     if (q != nullptr) quantize(q + j, reset, lanes);
   });
@@ -135,7 +164,7 @@ void gru_gates(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, 
 void gru_finish(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
   const int64_t n = a.hidden;
   const Place place = place_of(a, s, item);
-  if (!place.active) return clear(place.y, begin, end);
+  if (!place.active) return clear(place, n, begin, end);
   const float* acc = s.acc != nullptr ? s.acc + item * n : nullptr;
   const float* z = s.z + item * n;
   float* h = s.h + item * n;
@@ -145,6 +174,7 @@ void gru_finish(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin,
   for_lanes(end - begin, [&](int64_t at, int lanes) LOWP_INLINE {
     const int64_t j = begin + at;
     const F32 candidate = tanh(clip(sum_at(place.xw + 2 * n, acc, j, lanes)));
+    keep_gate(place, 2 * n + j, candidate, lanes);
     const F32 out = fma(load_n(z + j, lanes), load_n(h + j, lanes) - candidate, candidate);
     store_n(h + j, out, lanes);
     if (place.y != nullptr) store_n(place.y + j, out, lanes);

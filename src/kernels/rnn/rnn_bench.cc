@@ -7,6 +7,7 @@
 
 #include "base/aligned_buffer.h"
 #include "kernels/rnn/rnn.h"
+#include "kernels/rnn/rnn_gradient.h"
 
 namespace lowp::kernels {
 namespace {
@@ -48,6 +49,38 @@ void sizes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"batch", "hidden", "threads"})->UseRealTime();
   for (int64_t threads : {1, 2}) b->Args({1, 1024, threads})->Args({8, 1024, threads})->Args({1, 512, threads});
 }
+// Back through time, dR included: twice the forward pass's products.
+void gradient(benchmark::State& state, RnnKind kind) {
+  RnnGradientArgs a;
+  a.kind = kind;
+  a.steps = 25;
+  a.batch = state.range(0);
+  a.hidden = state.range(1);
+  const int threads = static_cast<int>(state.range(2));
+  const int64_t rows = rnn_gates(kind) * a.hidden;
+  const auto units = static_cast<size_t>(a.steps * a.batch * a.hidden);
+  std::vector<float> r(static_cast<size_t>(rows * a.hidden), 0.01f), gates(4 * units, 0.3f), cells(units, 0.1f),
+      y(units, 0.1f), dy(units, 0.1f), dxw(4 * units), dr(r.size());
+  a.r = r.data();
+  a.gates = gates.data();
+  a.cells = cells.data();
+  a.y = y.data();
+  a.dy = dy.data();
+  a.dxw = dxw.data();
+  a.dr = dr.data();
+  auto scratch = AlignedBuffer::allocate(rnn_gradient_scratch(a, threads));
+  for (auto _ : state) rnn_gradient(a, scratch->data(), threads);
+  const double products = 2 * static_cast<double>(state.iterations()) * static_cast<double>(a.steps - 1);
+  state.counters["GMAC/s"] =
+      benchmark::Counter(products * static_cast<double>(a.batch * rows * a.hidden) * 1e-9, benchmark::Counter::kIsRate);
+}
+void trained_sizes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"batch", "hidden", "threads"})->UseRealTime();
+  for (int64_t threads : {1, 2}) b->Args({32, 512, threads})->Args({128, 1024, threads});
+}
+BENCHMARK_CAPTURE(gradient, lstm, RnnKind::kLstm)->Name("Rnn/lstm_gradient/f32")->Apply(trained_sizes);
+BENCHMARK_CAPTURE(gradient, gru, RnnKind::kGru)->Name("Rnn/gru_gradient/f32")->Apply(trained_sizes);
+
 BENCHMARK_CAPTURE(layer, lstm_f32, RnnKind::kLstm, WeightKind::kF32)->Name("Rnn/lstm/f32")->Apply(sizes);
 BENCHMARK_CAPTURE(layer, lstm_bf16, RnnKind::kLstm, WeightKind::kBF16)->Name("Rnn/lstm/bf16")->Apply(sizes);
 BENCHMARK_CAPTURE(layer, lstm_s8, RnnKind::kLstm, WeightKind::kS8)->Name("Rnn/lstm/s8")->Apply(sizes);

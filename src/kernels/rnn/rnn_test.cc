@@ -87,16 +87,21 @@ void check(const Case& c) {
 
   test::for_each_target([&](int threads) {
     GuardedBuffer<float> want_y(c.steps * state), want_h(state), want_c(state), y(c.steps * state), h(state),
-        cell(state);
+        cell(state), want_gates(c.steps * state * 4), gates(c.steps * state * 4), want_cells(c.steps * state),
+        cells(c.steps * state);
     RnnArgs want = a;
     want.y = want_y.data();
     want.y_h = want_h.data();
     want.y_c = want_c.data();
+    want.gates = want_gates.data();
+    if (c.kind == RnnKind::kLstm) want.cells = want_cells.data();
     reference::rnn(want, !expands_weights(WeightKind::kBF16));
     RnnArgs got = a;
     got.y = y.data();
     got.y_h = h.data();
     got.y_c = cell.data();
+    got.gates = gates.data();
+    if (c.kind == RnnKind::kLstm) got.cells = cells.data();
     auto scratch = AlignedBuffer::allocate(rnn_scratch(got, threads));
     ASSERT_TRUE(scratch.has_value());
     memset(scratch->data(), 0xff, scratch->size());
@@ -104,8 +109,10 @@ void check(const Case& c) {
     test::expect_same(y, want_y);
     test::expect_same(h, want_h);
     if (c.kind == RnnKind::kLstm) test::expect_same(cell, want_c);
+    test::expect_same(gates, want_gates);
+    test::expect_same(cells, want_cells);
     // Outputs are optional.
-    got.y = got.y_c = nullptr;
+    got.y = got.y_c = got.gates = got.cells = nullptr;
     rnn(got, scratch->data(), threads);
     test::expect_same(h, want_h);
   });

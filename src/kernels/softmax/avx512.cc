@@ -1,1 +1,2 @@
+#include "kernels/softmax/loss.inl.h"
 #include "kernels/softmax/softmax.inl.h"

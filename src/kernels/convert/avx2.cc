@@ -1,0 +1,1 @@
+#include "kernels/convert/convert.inl.h"

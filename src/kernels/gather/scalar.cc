@@ -1,0 +1,1 @@
+#include "kernels/gather/scatter.inl.h"
