@@ -22,6 +22,10 @@ namespace {
 constexpr int64_t kChunkRows = 128;
 constexpr int64_t kChunkBytes = 256 << 10;
 constexpr int64_t kMaxSlab = 2048;
+// Lines of 64 bytes that are read side by side, and pixels for which that is done before the next: pixels of 1024
+// channels lie a page apart, and a panel or 16 channels of dy alone would touch each page anew.
+constexpr int64_t kSideBySide = 4;
+constexpr int64_t kPixelsAtOnce = 64;
 // A line of x shorter than this is a fraction of a panel: rows of the kernel are read from a padded copy instead.
 constexpr int64_t kShortLine = 16;
 
@@ -37,6 +41,7 @@ struct Plan {
   int64_t lines, line;  // n = lines * line: contiguous elements of x, at one address for each pixel and line
   int64_t width;        // panels of a tile
   int64_t groups;       // of `width` panels
+  int64_t together;     // panels of a task
   int64_t chunk, chunks;
   int64_t slab, turned_ld;  // pixels; elements between rows of dy^T
   bool direct;              // tiles write dw itself
@@ -71,8 +76,14 @@ Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
   p.width = tile_width(*p.tiles);
   p.groups = ceil_div(ceil_div(p.n, kPanel), p.width);
   p.chunk = std::min(p.out_c, kChunkRows);
+  // Where panels that are gathered side by side have addresses of their own, there is nothing to gain.
+  p.together = p.width;
+  if (p.line % (kSideBySide * kPanel) == 0 && kSideBySide % p.width == 0 &&
+      p.n / (kSideBySide * kPanel) * ceil_div(p.out_c, p.chunk) >= 2 * threads)
+    p.together = kSideBySide;
   // Enough tasks for all threads; a chunk of few rows pays more for its panels.
-  while (ceil_div(p.out_c, p.chunk) * p.groups < 2 * threads && p.chunk > 2 * p.tiles->max_rows[p.width])
+  while (ceil_div(p.out_c, p.chunk) * p.groups * p.width < 2 * threads * p.together &&
+         p.chunk > 2 * p.tiles->max_rows[p.width])
     p.chunk = ceil_div(p.chunk, 2);
   p.chunks = ceil_div(p.out_c, p.chunk);
   const int64_t pixels = kChunkBytes / (std::max(p.chunk, kChunkRows / 4) * static_cast<int64_t>(sizeof(float)));
@@ -94,7 +105,7 @@ Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
     p.map_at = take(static_cast<size_t>(p.n) * sizeof(int32_t));
   }
   p.workers_at = at;
-  p.pointers_at = align64(static_cast<size_t>(p.width * p.slab * kPanel) * sizeof(float));
+  p.pointers_at = align64(static_cast<size_t>(p.together * p.slab * kPanel) * sizeof(float));
   p.worker_bytes = p.pointers_at + align64(static_cast<size_t>(p.slab) * sizeof(void*));
   p.bytes = at + p.worker_bytes * static_cast<size_t>(threads);
   return p;
@@ -117,10 +128,12 @@ class WeightGradient {
     for (group_ = 0; group_ < s_.groups; ++group_) {
       for (k0_ = 0; k0_ < p_.k; k0_ += p_.slab) {
         count_ = std::min(p_.slab, p_.k - k0_);
-        parallel_for(threads_, ceil_div(p_.out_c, kPanel), [&](int64_t i) { turn(i * kPanel); });
+        parallel_for(threads_, ceil_div(p_.out_c, kSideBySide * kPanel),
+                     [&](int64_t i) { turn(i * kSideBySide * kPanel); });
         for (Worker& w : workers_) w.line = -1;
-        parallel_shares(threads_, p_.chunks * p_.groups,
-                        [&](int64_t worker, int64_t i) { multiply(worker, i / p_.groups, i % p_.groups); });
+        const int64_t tasks = ceil_div(p_.groups * p_.width, p_.together);
+        parallel_shares(threads_, p_.chunks * tasks,
+                        [&](int64_t worker, int64_t i) { multiply(worker, i / tasks, i % tasks * p_.together); });
       }
       if (!p_.direct) unpack();
     }
@@ -148,13 +161,22 @@ class WeightGradient {
 
   float* turned(int64_t row) const { return reinterpret_cast<float*>(scratch_ + p_.turned_at) + row * p_.turned_ld; }
 
-  // Channels [o, o + 16) of the slab of dy.
-  void turn(int64_t o) {
-    const int channels = static_cast<int>(std::min(kPanel, p_.out_c - o));
-    const int64_t channel = group_ * p_.out_c + o;
-    const char* dy = static_cast<const char*>(a_.dy) + (k0_ * s_.out_c + channel) * bytes_of(a_.dy_dtype);
-    table_.transpose(a_.dy_dtype, dy, s_.out_c, count_, channels, turned(o), p_.turned_ld);
-    if (a_.db != nullptr) table_.column_sums(a_.dy_dtype, dy, s_.out_c, count_, channels, k0_ == 0, a_.db + channel);
+  // Channels [first, first + kSideBySide * 16) of the slab of dy.
+  void turn(int64_t first) {
+    const int64_t end = std::min(first + kSideBySide * kPanel, p_.out_c);
+    auto channels = [&](int64_t o) { return static_cast<int>(std::min(kPanel, end - o)); };
+    auto dy = [&](int64_t k, int64_t o) {
+      return static_cast<const char*>(a_.dy) + ((k0_ + k) * s_.out_c + group_ * p_.out_c + o) * bytes_of(a_.dy_dtype);
+    };
+    for (int64_t k = 0; k < count_; k += kPixelsAtOnce) {
+      const int64_t pixels = std::min(kPixelsAtOnce, count_ - k);
+      for (int64_t o = first; o < end; o += kPanel)
+        table_.transpose(a_.dy_dtype, dy(k, o), s_.out_c, pixels, channels(o), turned(o) + k, p_.turned_ld);
+    }
+    if (a_.db == nullptr) return;
+    for (int64_t o = first; o < end; o += kPanel) {
+      table_.column_sums(a_.dy_dtype, dy(0, o), s_.out_c, count_, channels(o), k0_ == 0, a_.db + group_ * p_.out_c + o);
+    }
   }
 
   // Addresses of a line for the slab's pixels.
@@ -192,12 +214,33 @@ class WeightGradient {
     }
   }
 
-  // Rows of a chunk against a group of panels.
-  void multiply(int64_t worker, int64_t chunk, int64_t group) {
+  // Panels [first, first + panels) of x.
+  void pack_panels(int64_t worker, int64_t first, int64_t panels, float* dst) {
+    if (p_.together < kSideBySide) {
+      for (int64_t i = 0; i < panels; ++i) pack_panel(worker, first + i, dst + i * count_ * kPanel);
+      return;
+    }
+    const int64_t n = first * kPanel;
+    const void* const* rows = addresses(worker, n / p_.line);
+    for (int64_t k = 0; k < count_; k += kPixelsAtOnce) {
+      for (int64_t i = 0; i < panels; ++i) {
+        table_.pack_columns(a_.x_dtype, rows + k, std::min(kPixelsAtOnce, count_ - k), n % p_.line + i * kPanel,
+                            static_cast<int>(kPanel), 0, dst + (i * count_ + k) * kPanel);
+      }
+    }
+  }
+
+  // Rows of a chunk against the panels of a task, of which `first` is the first.
+  void multiply(int64_t worker, int64_t chunk, int64_t first) {
     char* mine = scratch_ + p_.workers_at + p_.worker_bytes * static_cast<size_t>(worker);
     float* b = reinterpret_cast<float*>(mine);
-    const int64_t first = group * p_.width, np = std::min(p_.width, ceil_div(p_.n, kPanel) - first);
-    for (int64_t i = 0; i < np; ++i) pack_panel(worker, first + i, b + i * count_ * kPanel);
+    const int64_t panels = std::min(p_.together, ceil_div(p_.n, kPanel) - first);
+    pack_panels(worker, first, panels, b);
+    for (int64_t i = 0; i < panels; i += p_.width)
+      multiply_group(b + i * count_ * kPanel, chunk, first + i, std::min(p_.width, panels - i));
+  }
+  void multiply_group(const float* b, int64_t chunk, int64_t first, int64_t np) {
+    const int64_t group = first / p_.width;
     const int64_t r0 = chunk * p_.chunk, rows = std::min(p_.chunk, p_.out_c - r0);
     const int64_t tiles = ceil_div(rows, p_.tiles->max_rows[np]);
     const void* pointers[kMaxTileRows];
