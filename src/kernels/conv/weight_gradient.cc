@@ -45,7 +45,8 @@ struct Plan {
   int64_t chunk, chunks;
   int64_t slab, turned_ld;  // pixels; elements between rows of dy^T
   bool direct;              // tiles write dw itself
-  size_t zero_at, copy_at, turned_at, acc_at, map_at, workers_at, pointers_at, worker_bytes, bytes;
+  int64_t acc_ld;           // elements between rows of sums
+  size_t zero_at, copy_at, turned_at, acc_at, workers_at, pointers_at, worker_bytes, bytes;
 };
 
 // The widest tile by its cost for each row and panel, in half cycles: two products or two loads a cycle.
@@ -88,22 +89,20 @@ Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
   p.chunks = ceil_div(p.out_c, p.chunk);
   const int64_t pixels = kChunkBytes / (std::max(p.chunk, kChunkRows / 4) * static_cast<int64_t>(sizeof(float)));
   p.slab = std::min({round_up(p.k, kBlockK), pixels / kBlockK * kBlockK, kMaxSlab});
-  // Rows a power of two apart would fall into the same sets of L1.
+  // Rows a power of two apart would fall into the same sets of L1; so would those of the sums.
   p.turned_ld = p.slab + 16;
-  p.direct = p.lines == 1 && p.n % kPanel == 0 && s.taps() == 1;
+  p.direct = s.taps() == 1 && p.n % kPanel == 0;
+  p.acc_ld = p.direct ? p.n : p.groups * p.width * kPanel + kPanel;
 
   size_t at = 0;
   auto take = [&](size_t bytes) { return std::exchange(at, at + align64(bytes)); };
   p.zero_at = take(static_cast<size_t>(p.line * bytes_of(a.x_dtype)));
-  if (p.copied) {
+  if (p.copied) {  // between other arrays: pack_overlapping reads up to 60 bytes before and behind it
     p.padded = PaddedImage::of(s);
     p.copy_at = take(static_cast<size_t>(s.batch * p.padded.h * p.padded.w * s.in_c * bytes_of(a.x_dtype)));
   }
   p.turned_at = take(static_cast<size_t>(p.out_c * p.turned_ld) * sizeof(float));
-  if (!p.direct) {
-    p.acc_at = take(static_cast<size_t>(p.groups * p.out_c * p.width * kPanel) * sizeof(float));
-    p.map_at = take(static_cast<size_t>(p.n) * sizeof(int32_t));
-  }
+  if (!p.direct) p.acc_at = take(static_cast<size_t>(p.out_c * p.acc_ld) * sizeof(float));
   p.workers_at = at;
   p.pointers_at = align64(static_cast<size_t>(p.together * p.slab * kPanel) * sizeof(float));
   p.worker_bytes = p.pointers_at + align64(static_cast<size_t>(p.slab) * sizeof(void*));
@@ -124,7 +123,6 @@ class WeightGradient {
   void run() {
     std::memset(scratch_ + p_.zero_at, 0, static_cast<size_t>(p_.line * bytes_of(a_.x_dtype)));
     if (p_.copied) copy();
-    if (!p_.direct) fill_map();
     for (group_ = 0; group_ < s_.groups; ++group_) {
       for (k0_ = 0; k0_ < p_.k; k0_ += p_.slab) {
         count_ = std::min(p_.slab, p_.k - k0_);
@@ -151,12 +149,6 @@ class WeightGradient {
       copy_padded_line(s_, p_.padded, bytes, s_.in_c, 0, static_cast<const char*>(a_.x) + i / p_.padded.h * image,
                        i % p_.padded.h, scratch_ + p_.copy_at + static_cast<size_t>(i * line));
     });
-  }
-
-  // Where element n of (kh, kw, c) lies in a filter of dw.
-  void fill_map() {
-    int32_t* map = reinterpret_cast<int32_t*>(scratch_ + p_.map_at);
-    for (int64_t n = 0; n < p_.n; ++n) map[n] = static_cast<int32_t>(n % p_.in_c * s_.taps() + n / p_.in_c);
   }
 
   float* turned(int64_t row) const { return reinterpret_cast<float*>(scratch_ + p_.turned_at) + row * p_.turned_ld; }
@@ -205,11 +197,14 @@ class WeightGradient {
 
   void pack_panel(int64_t worker, int64_t panel, float* dst) {
     const int64_t first = panel * kPanel, end = std::min(first + kPanel, p_.n);
-    if (end - first < kPanel) std::memset(dst, 0, static_cast<size_t>(count_ * kPanel) * sizeof(float));
+    if (end - first < kPanel && !p_.copied) std::memset(dst, 0, static_cast<size_t>(count_ * kPanel) * sizeof(float));
     for (int64_t n = first; n < end;) {
       const int64_t line = n / p_.line, element = n % p_.line, lanes = std::min(p_.line - element, end - n);
-      table_.pack_columns(a_.x_dtype, addresses(worker, line), count_, element, static_cast<int>(lanes),
-                          static_cast<int>(n - first), dst);
+      const auto at = static_cast<int>(n - first);
+      if (p_.copied)
+        table_.pack_overlapping(a_.x_dtype, addresses(worker, line), count_, element, at, dst);
+      else
+        table_.pack_columns(a_.x_dtype, addresses(worker, line), count_, element, static_cast<int>(lanes), at, dst);
       n += lanes;
     }
   }
@@ -240,7 +235,6 @@ class WeightGradient {
       multiply_group(b + i * count_ * kPanel, chunk, first + i, std::min(p_.width, panels - i));
   }
   void multiply_group(const float* b, int64_t chunk, int64_t first, int64_t np) {
-    const int64_t group = first / p_.width;
     const int64_t r0 = chunk * p_.chunk, rows = std::min(p_.chunk, p_.out_c - r0);
     const int64_t tiles = ceil_div(rows, p_.tiles->max_rows[np]);
     const void* pointers[kMaxTileRows];
@@ -250,31 +244,53 @@ class WeightGradient {
     t.c = count_;
     t.b = b;
     t.b_stride = count_ * kPanel * static_cast<int64_t>(sizeof(float));
-    t.prefetch = b;
-    t.acc_ld = p_.direct ? p_.n : p_.width * kPanel;
+    t.acc_ld = p_.acc_ld;
     t.accumulate = k0_ > 0;
+    float* acc = (p_.direct ? a_.dw + group_ * p_.out_c * p_.n : sums()) + first * kPanel;
+    auto row_of = [&](int64_t tile) { return r0 + rows * tile / tiles; };
     for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t begin = r0 + rows * i / tiles, end = r0 + rows * (i + 1) / tiles;
+      const int64_t begin = row_of(i), end = row_of(i + 1);
       for (int64_t r = begin; r < end; ++r) pointers[r - begin] = turned(r);
-      t.acc = p_.direct ? a_.dw + (group_ * p_.out_c + begin) * p_.n + first * kPanel : sums(group, begin);
+      // Sums that the next tile adds to lie pages apart.
+      for (int64_t r = end; r < row_of(std::min(i + 2, tiles)); ++r) {
+        for (int64_t l = 0; l < np; ++l) __builtin_prefetch(acc + r * p_.acc_ld + l * kPanel, 1, 3);
+      }
+      t.acc = acc + begin * p_.acc_ld;
+      fetch_next(t, first * p_.out_c + begin * np, (end - begin) * np);
       p_.tiles->tile[end - begin][np](t);
     }
   }
 
-  float* sums(int64_t group, int64_t row) const {
-    return reinterpret_cast<float*>(scratch_ + p_.acc_at) + (group * p_.out_c + row) * p_.width * kPanel;
+  // The next slab's dy and x come from memory to L2 while this one's tiles compute, evenly: a tile that does `work` of
+  // the slab's rows x panels, `done` of which lie before it, asks for as large a part of them.
+  void fetch_next(TileArgs& t, int64_t done, int64_t work) const {
+    const int64_t all = p_.out_c * ceil_div(p_.n, kPanel), next = k0_ + p_.slab;
+    t.prefetch = t.b;
+    t.prefetch_step = 0;
+    if (next >= p_.k || p_.copied || s_.groups > 1) return;
+    const int64_t end = std::min(next + p_.slab, p_.k), dy_pixel = s_.out_c * bytes_of(a_.dy_dtype);
+    auto x_at = [&](int64_t m) {
+      const int64_t row = m / s_.out_w, b = row / s_.out_h, h = row % s_.out_h * s_.stride_h;
+      return (b * s_.in_h + std::min(h, s_.in_h)) * s_.in_w * s_.in_c * bytes_of(a_.x_dtype);
+    };
+    const int64_t dy_bytes = (end - next) * dy_pixel, bytes = dy_bytes + x_at(end) - x_at(next);
+    const int64_t at = bytes / all * done;
+    t.prefetch = at < dy_bytes ? static_cast<const char*>(a_.dy) + next * dy_pixel + at
+                               : static_cast<const char*>(a_.x) + x_at(next) + (at - dy_bytes);
+    t.prefetch_step = ceil_div(bytes / all * work, std::max<int64_t>(count_ * t.groups, 1));
   }
 
+  float* sums() const { return reinterpret_cast<float*>(scratch_ + p_.acc_at); }
+
+  // Filters from (kh, kw, c) to (c, kh, kw).
   void unpack() {
-    const int32_t* map = reinterpret_cast<const int32_t*>(scratch_ + p_.map_at);
-    const int64_t columns = p_.width * kPanel;
+    const int64_t taps = s_.taps();
     parallel_ranges(threads_, p_.out_c, kGrainElements / p_.n + 1, 1, [&](int64_t begin, int64_t end) {
       for (int64_t o = begin; o < end; ++o) {
-        float* dw = a_.dw + (group_ * p_.out_c + o) * p_.n;
-        for (int64_t n = 0; n < p_.n; n += columns) {
-          const float* from = sums(n / columns, o);
-          const int64_t count = std::min(columns, p_.n - n);
-          for (int64_t i = 0; i < count; ++i) dw[map[n + i]] = from[i];
+        const float* from = sums() + o * p_.acc_ld;
+        float* to = a_.dw + (group_ * p_.out_c + o) * p_.n;
+        for (int64_t c = 0; c < p_.in_c; ++c) {
+          for (int64_t t = 0; t < taps; ++t) *to++ = from[t * p_.in_c + c];
         }
       }
     });
