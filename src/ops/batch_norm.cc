@@ -33,6 +33,13 @@ struct GradientAttrs {
 
 DType channel_dtype(DType x) { return x == DType::kF64 ? DType::kF64 : DType::kF32; }
 
+// Operands of channels, [first, last), are all f32 or all f64, the latter where x is.
+Status check_channel_dtypes(const InferContext& ctx, size_t x, size_t first, size_t last) {
+  LOWP_TRY(want_dtype(ctx, first, ctx.dtype(first) == DType::kF64 ? DType::kF64 : channel_dtype(ctx.dtype(x))));
+  for (size_t i = first + 1; i < last; ++i) LOWP_TRY(want_same_dtype(ctx, first, i));
+  return {};
+}
+
 // Operands of C elements each: [first, last). `x`: the operand whose channels they are.
 Status check_channels(const InferContext& ctx, size_t x, size_t first, size_t last) {
   if (!ctx.has_rank(x)) return {};
@@ -265,8 +272,8 @@ Status upgrade_batch_norm(ImportedNode& node) {
 
 Status infer_training(InferContext& ctx) {
   LOWP_TRY(want_float(ctx, 0));
-  const DType t = channel_dtype(ctx.dtype(0));
-  for (size_t i = 1; i < 3; ++i) LOWP_TRY(want_dtype(ctx, i, t));
+  LOWP_TRY(check_channel_dtypes(ctx, 0, 1, 3));
+  const DType t = ctx.dtype(1);
   LOWP_TRY(check_channels(ctx, 0, 1, 3));
   if (ctx.has(3)) LOWP_TRY(check_like(ctx, 0, 3));
   for (size_t i = 1; i < ctx.outputs(); ++i) set_channels(ctx, 0, i, t);
@@ -296,7 +303,7 @@ Status training(EvalContext& ctx) {
 }
 Status lower_training(LowerContext& ctx) {
   const auto& attrs = ctx.attrs<TrainingAttrs>();
-  if (!has_kernel(ctx, 0)) return {};
+  if (!has_kernel(ctx, 0) || ctx.dtype(1) != DType::kF32) return {};
   kernels::BatchNormArgs args = kernel_args(ctx, attrs.epsilon);
   args.relu = attrs.relu;
   const bool residual = ctx.has(3);
@@ -358,8 +365,8 @@ Status training_gradient(GradContext& g) {
 Status infer_gradient(InferContext& ctx) {
   LOWP_TRY(want_float(ctx, 1));
   LOWP_TRY(check_like(ctx, 1, 0));
-  const DType t = channel_dtype(ctx.dtype(1));
-  for (size_t i = 2; i < 6; ++i) LOWP_TRY(want_dtype(ctx, i, t));
+  LOWP_TRY(check_channel_dtypes(ctx, 1, 2, 6));
+  const DType t = ctx.dtype(2);
   LOWP_TRY(check_channels(ctx, 1, 2, 6));
   if (ctx.has(6)) LOWP_TRY(check_like(ctx, 1, 6));
   if (ctx.attrs<GradientAttrs>().relu && !ctx.has(5) && !ctx.has(6))
@@ -409,7 +416,7 @@ Status gradient(EvalContext& ctx) {
   return ctx.wants(2) ? store(s, ctx.out(2)) : Status();
 }
 Status lower_gradient(LowerContext& ctx) {
-  if (!has_kernel(ctx, 1)) return {};
+  if (!has_kernel(ctx, 1) || ctx.dtype(2) != DType::kF32) return {};
   kernels::BatchNormGradientArgs args;
   args.channels = ctx.in(1)[1];
   args.rows = ctx.in_size(1) / args.channels;

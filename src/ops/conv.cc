@@ -13,8 +13,8 @@ namespace {
 Status infer(InferContext& ctx) {
   LOWP_TRY(want_float(ctx, 0));
   LOWP_TRY(want_same_dtype(ctx, 0, 1));
-  // Mixed precision: a bias in f32 to x and w of 16 bits.
-  if (ctx.has(2) && ctx.dtype(2) != DType::kF32) LOWP_TRY(want_same_dtype(ctx, 0, 2));
+  // Mixed precision has a bias in f32 for x and w of 16 bits.
+  if (ctx.has(2)) LOWP_TRY(want_float(ctx, 2));
   if (!ctx.has_rank(0) || !ctx.has_rank(1)) {
     ctx.set_unranked(0, ctx.dtype(0));
     return {};
@@ -154,7 +154,7 @@ Status lower(LowerContext& ctx) {
   const DType dtype = ctx.dtype(0);
   const DType bias = ctx.has(2) ? ctx.dtype(2) : DType::kInvalid;
   if (ctx.in_layout(0) != ir::Layout::kChannelsLast || ctx.out_layout(0) != ir::Layout::kChannelsLast ||
-      !is_kernel_float(dtype))
+      !is_kernel_float(dtype) || (ctx.has(2) && !is_kernel_float(bias)))
     return {};
   const std::optional<kernels::ConvShape> shape = conv_shape(ctx.attrs<ConvAttrs>(), ctx.in(0), ctx.in(1), ctx.out(0));
   if (!shape) return {};

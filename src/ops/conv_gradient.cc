@@ -231,7 +231,8 @@ Status input_gradient_gradient(GradContext& g) {
   if (!g.wants(1)) return {};
   const TensorType& w = g.in(1)->type;
   if (!w.concrete()) return error(Code::kUnsupported, "a gradient wants the weight's extents, it is {}", w.to_string());
-  a.kernel_shape.assign(w.extents().begin() + 2, w.extents().end());
+  const Extents extents = w.extents();
+  a.kernel_shape.assign(extents.begin() + 2, extents.end());
   g.set_grad_in(1,
                 cast_like(b, b.op("ConvWeightGradient", {g.grad_out(), g.in(0)}, conv_attrs(a), kLowpDomain), g.in(1)));
   return {};

@@ -112,6 +112,19 @@ void pack_columns(DType dtype, const void* const* rows, int64_t count, int64_t f
   });
 }
 
+void pack_overlapping(DType dtype, const void* const* rows, int64_t count, int64_t first, int at, float* dst) {
+  for_storage(dtype, [&](auto s) {
+    using S = decltype(s);
+    if (at == 0) {
+      for (int64_t i = 0; i < count; ++i) store(dst + i * 16, S::load(as<S>(rows[i]) + first, 16));
+      return;
+    }
+    const Mask kept = first_lanes(at);
+    for (int64_t i = 0; i < count; ++i)
+      store(dst + i * 16, select(kept, load(dst + i * 16), S::load(as<S>(rows[i]) + first - at, 16)));
+  });
+}
+
 void column_sums(DType dtype, const void* x, int64_t ld, int64_t count, int channels, bool begins, float* sums) {
   for_storage(dtype, [&](auto s) {
     using S = decltype(s);
@@ -181,7 +194,7 @@ void depthwise_weight(DType x_dtype, DType dy_dtype, const void* const* x, const
 }  // namespace
 
 extern const kernels::ConvTable conv_table;
-const kernels::ConvTable conv_table = {pack_filters, pack_flipped, transpose,       pack_columns,
+const kernels::ConvTable conv_table = {pack_filters, pack_flipped, transpose,       pack_columns,    pack_overlapping,
                                        column_sums,  expand,       depthwise_input, depthwise_weight};
 
 }  // namespace lowp::LOWP_TARGET

@@ -34,6 +34,8 @@ constexpr Case kCases[] = {
     {"more padding than kernel", 1, 4, 4, 8, 16, 2, 2, 1, 1, 1, 1, 3, 2, 3, 2, 1},
     {"depthwise", 2, 20, 9, 19, 19, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 19},
     {"depthwise strided, wide", 2, 9, 10, 130, 130, 5, 5, 2, 2, 1, 1, 2, 2, 2, 2, 130},
+    {"panels side by side", 1, 10, 9, 64, 20, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+    {"panels side by side, strided", 2, 21, 19, 256, 70, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0, 1},
     {"1-D", 2, 1, 20, 12, 20, 1, 5, 1, 2, 1, 1, 0, 2, 0, 2, 1},
 };
 constexpr DType kTypes[] = {DType::kF32, DType::kBF16, DType::kF16};

@@ -22,6 +22,9 @@ struct ConvTable {
   // dst[i * 16 + at + l] = rows[i][first + l] for i < count and l < lanes.
   void (*pack_columns)(DType dtype, const void* const* rows, int64_t count, int64_t first, int lanes, int at,
                        float* dst);
+  // The same for lanes `at` to 15, with whole vectors: 16 elements from first - at on are read, and lanes before `at`
+  // keep what they have.
+  void (*pack_overlapping)(DType dtype, const void* const* rows, int64_t count, int64_t first, int at, float* dst);
   // sums[c] = or += the sum over i in order of x[i * ld + c], in blocks of 256 rows; begins: or +=, from the first.
   void (*column_sums)(DType dtype, const void* x, int64_t ld, int64_t count, int channels, bool begins, float* sums);
   void (*expand)(DType dtype, const void* x, int64_t count, float* dst);

@@ -22,6 +22,10 @@ namespace {
 constexpr int64_t kChunkRows = 128;
 constexpr int64_t kChunkBytes = 256 << 10;
 constexpr int64_t kMaxSlab = 2048;
+// Lines of 64 bytes that are read side by side, and pixels for which that is done before the next: pixels of 1024
+// channels lie a page apart, and a panel or 16 channels of dy alone would touch each page anew.
+constexpr int64_t kSideBySide = 4;
+constexpr int64_t kPixelsAtOnce = 64;
 // A line of x shorter than this is a fraction of a panel: rows of the kernel are read from a padded copy instead.
 constexpr int64_t kShortLine = 16;
 
@@ -37,10 +41,12 @@ struct Plan {
   int64_t lines, line;  // n = lines * line: contiguous elements of x, at one address for each pixel and line
   int64_t width;        // panels of a tile
   int64_t groups;       // of `width` panels
+  int64_t together;     // panels of a task
   int64_t chunk, chunks;
   int64_t slab, turned_ld;  // pixels; elements between rows of dy^T
   bool direct;              // tiles write dw itself
-  size_t zero_at, copy_at, turned_at, acc_at, map_at, workers_at, pointers_at, worker_bytes, bytes;
+  int64_t acc_ld;           // elements between rows of sums
+  size_t zero_at, copy_at, turned_at, acc_at, workers_at, pointers_at, worker_bytes, bytes;
 };
 
 // The widest tile by its cost for each row and panel, in half cycles: two products or two loads a cycle.
@@ -71,30 +77,34 @@ Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
   p.width = tile_width(*p.tiles);
   p.groups = ceil_div(ceil_div(p.n, kPanel), p.width);
   p.chunk = std::min(p.out_c, kChunkRows);
+  // Where panels that are gathered side by side have addresses of their own, there is nothing to gain.
+  p.together = p.width;
+  if (p.line % (kSideBySide * kPanel) == 0 && kSideBySide % p.width == 0 &&
+      p.n / (kSideBySide * kPanel) * ceil_div(p.out_c, p.chunk) >= 2 * threads)
+    p.together = kSideBySide;
   // Enough tasks for all threads; a chunk of few rows pays more for its panels.
-  while (ceil_div(p.out_c, p.chunk) * p.groups < 2 * threads && p.chunk > 2 * p.tiles->max_rows[p.width])
+  while (ceil_div(p.out_c, p.chunk) * p.groups * p.width < 2 * threads * p.together &&
+         p.chunk > 2 * p.tiles->max_rows[p.width])
     p.chunk = ceil_div(p.chunk, 2);
   p.chunks = ceil_div(p.out_c, p.chunk);
   const int64_t pixels = kChunkBytes / (std::max(p.chunk, kChunkRows / 4) * static_cast<int64_t>(sizeof(float)));
   p.slab = std::min({round_up(p.k, kBlockK), pixels / kBlockK * kBlockK, kMaxSlab});
-  // Rows a power of two apart would fall into the same sets of L1.
+  // Rows a power of two apart would fall into the same sets of L1; so would those of the sums.
   p.turned_ld = p.slab + 16;
-  p.direct = p.lines == 1 && p.n % kPanel == 0 && s.taps() == 1;
+  p.direct = s.taps() == 1 && p.n % kPanel == 0;
+  p.acc_ld = p.direct ? p.n : p.groups * p.width * kPanel + kPanel;
 
   size_t at = 0;
   auto take = [&](size_t bytes) { return std::exchange(at, at + align64(bytes)); };
   p.zero_at = take(static_cast<size_t>(p.line * bytes_of(a.x_dtype)));
-  if (p.copied) {
+  if (p.copied) {  // between other arrays: pack_overlapping reads up to 60 bytes before and behind it
     p.padded = PaddedImage::of(s);
     p.copy_at = take(static_cast<size_t>(s.batch * p.padded.h * p.padded.w * s.in_c * bytes_of(a.x_dtype)));
   }
   p.turned_at = take(static_cast<size_t>(p.out_c * p.turned_ld) * sizeof(float));
-  if (!p.direct) {
-    p.acc_at = take(static_cast<size_t>(p.groups * p.out_c * p.width * kPanel) * sizeof(float));
-    p.map_at = take(static_cast<size_t>(p.n) * sizeof(int32_t));
-  }
+  if (!p.direct) p.acc_at = take(static_cast<size_t>(p.out_c * p.acc_ld) * sizeof(float));
   p.workers_at = at;
-  p.pointers_at = align64(static_cast<size_t>(p.width * p.slab * kPanel) * sizeof(float));
+  p.pointers_at = align64(static_cast<size_t>(p.together * p.slab * kPanel) * sizeof(float));
   p.worker_bytes = p.pointers_at + align64(static_cast<size_t>(p.slab) * sizeof(void*));
   p.bytes = at + p.worker_bytes * static_cast<size_t>(threads);
   return p;
@@ -113,14 +123,15 @@ class WeightGradient {
   void run() {
     std::memset(scratch_ + p_.zero_at, 0, static_cast<size_t>(p_.line * bytes_of(a_.x_dtype)));
     if (p_.copied) copy();
-    if (!p_.direct) fill_map();
     for (group_ = 0; group_ < s_.groups; ++group_) {
       for (k0_ = 0; k0_ < p_.k; k0_ += p_.slab) {
         count_ = std::min(p_.slab, p_.k - k0_);
-        parallel_for(threads_, ceil_div(p_.out_c, kPanel), [&](int64_t i) { turn(i * kPanel); });
+        parallel_for(threads_, ceil_div(p_.out_c, kSideBySide * kPanel),
+                     [&](int64_t i) { turn(i * kSideBySide * kPanel); });
         for (Worker& w : workers_) w.line = -1;
-        parallel_shares(threads_, p_.chunks * p_.groups,
-                        [&](int64_t worker, int64_t i) { multiply(worker, i / p_.groups, i % p_.groups); });
+        const int64_t tasks = ceil_div(p_.groups * p_.width, p_.together);
+        parallel_shares(threads_, p_.chunks * tasks,
+                        [&](int64_t worker, int64_t i) { multiply(worker, i / tasks, i % tasks * p_.together); });
       }
       if (!p_.direct) unpack();
     }
@@ -140,21 +151,24 @@ class WeightGradient {
     });
   }
 
-  // Where element n of (kh, kw, c) lies in a filter of dw.
-  void fill_map() {
-    int32_t* map = reinterpret_cast<int32_t*>(scratch_ + p_.map_at);
-    for (int64_t n = 0; n < p_.n; ++n) map[n] = static_cast<int32_t>(n % p_.in_c * s_.taps() + n / p_.in_c);
-  }
-
   float* turned(int64_t row) const { return reinterpret_cast<float*>(scratch_ + p_.turned_at) + row * p_.turned_ld; }
 
-  // Channels [o, o + 16) of the slab of dy.
-  void turn(int64_t o) {
-    const int channels = static_cast<int>(std::min(kPanel, p_.out_c - o));
-    const int64_t channel = group_ * p_.out_c + o;
-    const char* dy = static_cast<const char*>(a_.dy) + (k0_ * s_.out_c + channel) * bytes_of(a_.dy_dtype);
-    table_.transpose(a_.dy_dtype, dy, s_.out_c, count_, channels, turned(o), p_.turned_ld);
-    if (a_.db != nullptr) table_.column_sums(a_.dy_dtype, dy, s_.out_c, count_, channels, k0_ == 0, a_.db + channel);
+  // Channels [first, first + kSideBySide * 16) of the slab of dy.
+  void turn(int64_t first) {
+    const int64_t end = std::min(first + kSideBySide * kPanel, p_.out_c);
+    auto channels = [&](int64_t o) { return static_cast<int>(std::min(kPanel, end - o)); };
+    auto dy = [&](int64_t k, int64_t o) {
+      return static_cast<const char*>(a_.dy) + ((k0_ + k) * s_.out_c + group_ * p_.out_c + o) * bytes_of(a_.dy_dtype);
+    };
+    for (int64_t k = 0; k < count_; k += kPixelsAtOnce) {
+      const int64_t pixels = std::min(kPixelsAtOnce, count_ - k);
+      for (int64_t o = first; o < end; o += kPanel)
+        table_.transpose(a_.dy_dtype, dy(k, o), s_.out_c, pixels, channels(o), turned(o) + k, p_.turned_ld);
+    }
+    if (a_.db == nullptr) return;
+    for (int64_t o = first; o < end; o += kPanel) {
+      table_.column_sums(a_.dy_dtype, dy(0, o), s_.out_c, count_, channels(o), k0_ == 0, a_.db + group_ * p_.out_c + o);
+    }
   }
 
   // Addresses of a line for the slab's pixels.
@@ -183,21 +197,44 @@ class WeightGradient {
 
   void pack_panel(int64_t worker, int64_t panel, float* dst) {
     const int64_t first = panel * kPanel, end = std::min(first + kPanel, p_.n);
-    if (end - first < kPanel) std::memset(dst, 0, static_cast<size_t>(count_ * kPanel) * sizeof(float));
+    if (end - first < kPanel && !p_.copied) std::memset(dst, 0, static_cast<size_t>(count_ * kPanel) * sizeof(float));
     for (int64_t n = first; n < end;) {
       const int64_t line = n / p_.line, element = n % p_.line, lanes = std::min(p_.line - element, end - n);
-      table_.pack_columns(a_.x_dtype, addresses(worker, line), count_, element, static_cast<int>(lanes),
-                          static_cast<int>(n - first), dst);
+      const auto at = static_cast<int>(n - first);
+      if (p_.copied)
+        table_.pack_overlapping(a_.x_dtype, addresses(worker, line), count_, element, at, dst);
+      else
+        table_.pack_columns(a_.x_dtype, addresses(worker, line), count_, element, static_cast<int>(lanes), at, dst);
       n += lanes;
     }
   }
 
-  // Rows of a chunk against a group of panels.
-  void multiply(int64_t worker, int64_t chunk, int64_t group) {
+  // Panels [first, first + panels) of x.
+  void pack_panels(int64_t worker, int64_t first, int64_t panels, float* dst) {
+    if (p_.together < kSideBySide) {
+      for (int64_t i = 0; i < panels; ++i) pack_panel(worker, first + i, dst + i * count_ * kPanel);
+      return;
+    }
+    const int64_t n = first * kPanel;
+    const void* const* rows = addresses(worker, n / p_.line);
+    for (int64_t k = 0; k < count_; k += kPixelsAtOnce) {
+      for (int64_t i = 0; i < panels; ++i) {
+        table_.pack_columns(a_.x_dtype, rows + k, std::min(kPixelsAtOnce, count_ - k), n % p_.line + i * kPanel,
+                            static_cast<int>(kPanel), 0, dst + (i * count_ + k) * kPanel);
+      }
+    }
+  }
+
+  // Rows of a chunk against the panels of a task, of which `first` is the first.
+  void multiply(int64_t worker, int64_t chunk, int64_t first) {
     char* mine = scratch_ + p_.workers_at + p_.worker_bytes * static_cast<size_t>(worker);
     float* b = reinterpret_cast<float*>(mine);
-    const int64_t first = group * p_.width, np = std::min(p_.width, ceil_div(p_.n, kPanel) - first);
-    for (int64_t i = 0; i < np; ++i) pack_panel(worker, first + i, b + i * count_ * kPanel);
+    const int64_t panels = std::min(p_.together, ceil_div(p_.n, kPanel) - first);
+    pack_panels(worker, first, panels, b);
+    for (int64_t i = 0; i < panels; i += p_.width)
+      multiply_group(b + i * count_ * kPanel, chunk, first + i, std::min(p_.width, panels - i));
+  }
+  void multiply_group(const float* b, int64_t chunk, int64_t first, int64_t np) {
     const int64_t r0 = chunk * p_.chunk, rows = std::min(p_.chunk, p_.out_c - r0);
     const int64_t tiles = ceil_div(rows, p_.tiles->max_rows[np]);
     const void* pointers[kMaxTileRows];
@@ -207,31 +244,53 @@ class WeightGradient {
     t.c = count_;
     t.b = b;
     t.b_stride = count_ * kPanel * static_cast<int64_t>(sizeof(float));
-    t.prefetch = b;
-    t.acc_ld = p_.direct ? p_.n : p_.width * kPanel;
+    t.acc_ld = p_.acc_ld;
     t.accumulate = k0_ > 0;
+    float* acc = (p_.direct ? a_.dw + group_ * p_.out_c * p_.n : sums()) + first * kPanel;
+    auto row_of = [&](int64_t tile) { return r0 + rows * tile / tiles; };
     for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t begin = r0 + rows * i / tiles, end = r0 + rows * (i + 1) / tiles;
+      const int64_t begin = row_of(i), end = row_of(i + 1);
       for (int64_t r = begin; r < end; ++r) pointers[r - begin] = turned(r);
-      t.acc = p_.direct ? a_.dw + (group_ * p_.out_c + begin) * p_.n + first * kPanel : sums(group, begin);
+      // Sums that the next tile adds to lie pages apart.
+      for (int64_t r = end; r < row_of(std::min(i + 2, tiles)); ++r) {
+        for (int64_t l = 0; l < np; ++l) __builtin_prefetch(acc + r * p_.acc_ld + l * kPanel, 1, 3);
+      }
+      t.acc = acc + begin * p_.acc_ld;
+      fetch_next(t, first * p_.out_c + begin * np, (end - begin) * np);
       p_.tiles->tile[end - begin][np](t);
     }
   }
 
-  float* sums(int64_t group, int64_t row) const {
-    return reinterpret_cast<float*>(scratch_ + p_.acc_at) + (group * p_.out_c + row) * p_.width * kPanel;
+  // The next slab's dy and x come from memory to L2 while this one's tiles compute, evenly: a tile that does `work` of
+  // the slab's rows x panels, `done` of which lie before it, asks for as large a part of them.
+  void fetch_next(TileArgs& t, int64_t done, int64_t work) const {
+    const int64_t all = p_.out_c * ceil_div(p_.n, kPanel), next = k0_ + p_.slab;
+    t.prefetch = t.b;
+    t.prefetch_step = 0;
+    if (next >= p_.k || p_.copied || s_.groups > 1) return;
+    const int64_t end = std::min(next + p_.slab, p_.k), dy_pixel = s_.out_c * bytes_of(a_.dy_dtype);
+    auto x_at = [&](int64_t m) {
+      const int64_t row = m / s_.out_w, b = row / s_.out_h, h = row % s_.out_h * s_.stride_h;
+      return (b * s_.in_h + std::min(h, s_.in_h)) * s_.in_w * s_.in_c * bytes_of(a_.x_dtype);
+    };
+    const int64_t dy_bytes = (end - next) * dy_pixel, bytes = dy_bytes + x_at(end) - x_at(next);
+    const int64_t at = bytes / all * done;
+    t.prefetch = at < dy_bytes ? static_cast<const char*>(a_.dy) + next * dy_pixel + at
+                               : static_cast<const char*>(a_.x) + x_at(next) + (at - dy_bytes);
+    t.prefetch_step = ceil_div(bytes / all * work, std::max<int64_t>(count_ * t.groups, 1));
   }
 
+  float* sums() const { return reinterpret_cast<float*>(scratch_ + p_.acc_at); }
+
+  // Filters from (kh, kw, c) to (c, kh, kw).
   void unpack() {
-    const int32_t* map = reinterpret_cast<const int32_t*>(scratch_ + p_.map_at);
-    const int64_t columns = p_.width * kPanel;
+    const int64_t taps = s_.taps();
     parallel_ranges(threads_, p_.out_c, kGrainElements / p_.n + 1, 1, [&](int64_t begin, int64_t end) {
       for (int64_t o = begin; o < end; ++o) {
-        float* dw = a_.dw + (group_ * p_.out_c + o) * p_.n;
-        for (int64_t n = 0; n < p_.n; n += columns) {
-          const float* from = sums(n / columns, o);
-          const int64_t count = std::min(columns, p_.n - n);
-          for (int64_t i = 0; i < count; ++i) dw[map[n + i]] = from[i];
+        const float* from = sums() + o * p_.acc_ld;
+        float* to = a_.dw + (group_ * p_.out_c + o) * p_.n;
+        for (int64_t c = 0; c < p_.in_c; ++c) {
+          for (int64_t t = 0; t < taps; ++t) *to++ = from[t * p_.in_c + c];
         }
       }
     });
