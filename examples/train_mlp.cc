@@ -15,7 +15,7 @@
 
 #include "runtime/compiler.h"
 #include "runtime/session.h"
-#include "train/sgd.h"
+#include "train/training.h"
 
 using lowp::DType;
 using lowp::Extents;
@@ -138,7 +138,10 @@ Status run(int epochs, double expect, const std::string& folder) {
   ir::Value* logits = build_model(*graph, x);
   ir::Value* loss = lowp::GraphBuilder(*graph).op("SoftmaxCrossEntropyLoss", {logits, labels});
   graph->outputs() = {{"loss", loss}, {"logits", logits}};
-  LOWP_TRY(lowp::train::add_sgd(*graph, loss, {.learning_rate = 0.05F, .momentum = 0.9F}));
+  lowp::train::TrainingOptions training;
+  training.optimizer.momentum = 0.9F;
+  LOWP_ASSIGN(auto trained, lowp::train::add_training(*graph, "loss", training));
+  fmt::print("{} parameters\n", trained.size());
   auto engine = std::make_shared<runtime::Engine>(std::move(graph));
   LOWP_ASSIGN(auto session, runtime::Session::create(engine));
 

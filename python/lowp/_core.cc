@@ -63,5 +63,6 @@ NB_MODULE(_core, module) {
              "products).");
   bind_model(module);
   bind_engine(module);
+  bind_graph(module);
   bind_compile(module);
 }

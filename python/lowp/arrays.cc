@@ -19,17 +19,21 @@ void BufferViews::assign(const ir::Graph& graph, nb::handle items) {
   size_t i = 0;
   for (nb::handle item : items) {
     LOWP_CHECK(i < inputs.size());
-    const DType dtype = inputs[i++]->type.dtype;
-    ir::Extents extents;
-    for (nb::handle n : nb::borrow<nb::object>(item[1])) extents.push_back(nb::cast<int64_t>(n));
-    Py_buffer buffer;
-    if (PyObject_GetBuffer(nb::object(item[0]).ptr(), &buffer, PyBUF_C_CONTIGUOUS) != 0) throw nb::python_error();
-    buffers_.push_back(buffer);
-    auto tensor = ir::Tensor::view(dtype, std::move(extents), buffer.buf);
-    LOWP_CHECK(tensor.bytes() == static_cast<size_t>(buffer.len));
-    tensors_.push_back(std::move(tensor));
+    add(inputs[i++]->type.dtype, nb::object(item[0]), nb::object(item[1]), false);
   }
   LOWP_CHECK(i == inputs.size());
+}
+
+void BufferViews::add(DType dtype, nb::handle object, nb::handle shape, bool writable) {
+  ir::Extents extents;
+  for (nb::handle n : nb::borrow<nb::object>(shape)) extents.push_back(nb::cast<int64_t>(n));
+  Py_buffer buffer;
+  const int flags = PyBUF_C_CONTIGUOUS | (writable ? PyBUF_WRITABLE : 0);
+  if (PyObject_GetBuffer(object.ptr(), &buffer, flags) != 0) throw nb::python_error();
+  buffers_.push_back(buffer);
+  auto tensor = ir::Tensor::view(dtype, std::move(extents), buffer.buf);
+  LOWP_CHECK(tensor.bytes() == static_cast<size_t>(buffer.len));
+  tensors_.push_back(std::move(tensor));
 }
 
 nb::tuple describe(const std::string& name, const ir::TensorType& type) {

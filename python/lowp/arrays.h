@@ -24,6 +24,8 @@ class BufferViews {
 
   // `items` holds for each input of the graph a pair: a contiguous buffer and the shape of the tensor.
   void assign(const ir::Graph& graph, nb::handle items);
+  // One more: a contiguous buffer and the shape, writable where the tensor will be written to.
+  void add(DType dtype, nb::handle buffer, nb::handle shape, bool writable);
   const std::vector<ir::Tensor>& tensors() const { return tensors_; }
 
  private:

@@ -46,6 +46,7 @@ class Engine {
 
 void bind_model(nb::module_& module);
 void bind_engine(nb::module_& module);
+void bind_graph(nb::module_& module);
 void bind_compile(nb::module_& module);
 
 }  // namespace lowp::python

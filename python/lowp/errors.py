@@ -26,6 +26,12 @@ class InvalidModel(Error, ValueError):
     code = "invalid-model"
 
 
+class NonFinite(Error, FloatingPointError):
+    """Training met an infinity or NaN. The message names tensor, layer, step and seed; the step changed nothing."""
+
+    code = "non-finite"
+
+
 class Unsupported(Error, NotImplementedError):
     """Valid, but lowp cannot do it, or not in the precision that ``strict`` wants."""
 

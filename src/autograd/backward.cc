@@ -44,13 +44,14 @@ Result<std::map<ir::Value*, ir::Value*>> build_gradients(ir::Graph& graph, ir::V
     if (!any) continue;
     if (node->op->gradient == nullptr)
       return fail(error(Code::kUnsupported, "{} has no gradient", op_display_name(*node->op)).with_node(node->name));
+    builder.set_prefix(node->name + ":gradient.");
     GradContext context(*node, builder, out_gradients, wants);
     if (Status s = node->op->gradient(context); !s.is_ok()) return fail(std::move(s).with_node(node->name));
     for (size_t i = 0; i < node->inputs.size(); ++i) {
       ir::Value* g = context.grads_in()[i];
       if (!wants[i] || g == nullptr) continue;
       ir::Value*& total = gradients[node->inputs[i]];
-      total = total == nullptr ? g : builder.op("Add", {total, g});
+      total = total == nullptr ? g : builder.op("Add", {total, g}, {}, kOnnxDomain, "sum");
     }
   }
   std::map<ir::Value*, ir::Value*> result;

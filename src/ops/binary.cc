@@ -276,7 +276,10 @@ Status upgrade_broadcast(ImportedNode& node) {
 // Two f32 operands with broadcasting, in whatever layout they share.
 template <kernels::Binary kOp>
 Status lower_binary(LowerContext& ctx) {
-  if (ctx.node().inputs.size() != 2 || ctx.dtype(0) != DType::kF32 || ctx.dtype(1) != DType::kF32) return {};
+  const DType dtype = ctx.dtype(0);
+  if (ctx.node().inputs.size() != 2 || ctx.dtype(1) != dtype ||
+      (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16))
+    return {};
   const Extents a = ctx.in_physical(0);
   const Extents b = ctx.in_physical(1);
   kernels::Broadcast broadcast;
@@ -285,15 +288,16 @@ Status lower_binary(LowerContext& ctx) {
   const int threads = ctx.threads();
   if (a == ctx.out_physical(0)) ctx.allow_in_place(0, 0);
   if (b == ctx.out_physical(0)) ctx.allow_in_place(0, 1);
-  ctx.emit("elementwise.f32", [broadcast, threads](const StepArgs& s) {
-    kernels::binary_f32(kOp, broadcast, s.in<float>(0), s.in<float>(1), s.out<float>(0), threads);
+  ctx.emit(fmt::format("elementwise.{}", dtype_name(dtype)), [broadcast, dtype, threads](const StepArgs& s) {
+    kernels::binary_stored(kOp, dtype, broadcast, s.inputs[0], s.inputs[1], s.outputs[0], threads);
   });
   return {};
 }
 
 // SumTo where the summed dimensions are the leading ones, which is what broadcasting a bias or a scale leaves.
 Status lower_sum_to(LowerContext& ctx) {
-  if (ctx.dtype(0) != DType::kF32) return {};
+  const DType dtype = ctx.dtype(0);
+  if (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16) return {};
   const int64_t total = ctx.in_size(0);
   const int64_t kept = ir::element_count(ctx.out(0));
   if (kept == total) {
@@ -307,8 +311,15 @@ Status lower_sum_to(LowerContext& ctx) {
   while (tail < y.size() && y[y.size() - 1 - tail] == x[x.size() - 1 - tail]) matched *= y[y.size() - 1 - tail++];
   if (matched != kept || kept == 0) return {};
   const int threads = ctx.threads();
-  ctx.emit("reduce.f32", [total, kept, threads](const StepArgs& s) {
-    kernels::reduce_f32(kernels::Reduce::kSum, s.in<float>(0), s.out<float>(0), 1, total / kept, kept, threads);
+  // The kernel takes f32: 16-bit floats are widened first.
+  const bool wide = dtype == DType::kF32;
+  if (!wide) ctx.set_scratch(static_cast<size_t>(total + kept) * sizeof(float));
+  ctx.emit("reduce.f32", [total, kept, dtype, wide, threads](const StepArgs& s) {
+    auto* scratch = static_cast<float*>(s.scratch);
+    if (!wide) kernels::convert_stored(dtype, s.inputs[0], DType::kF32, scratch, total, threads);
+    float* sums = wide ? s.out<float>(0) : scratch + total;
+    kernels::reduce_f32(kernels::Reduce::kSum, wide ? s.in<float>(0) : scratch, sums, 1, total / kept, kept, threads);
+    if (!wide) kernels::convert_stored(DType::kF32, sums, dtype, s.outputs[0], kept, threads);
   });
   return {};
 }
@@ -317,7 +328,9 @@ std::vector<Sample> samples() {
   return {{{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {3, 5, 7}, 0.5, 2.0}}},
           {{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {7}, 0.5, 2.0}}},
           {{}, {{DType::kF32, {4, 1, 9}}, {DType::kF32, {1, 6, 1}, 0.5, 2.0}}},
-          {{}, {{DType::kF32, {}}, {DType::kF32, {2, 65}, 0.5, 2.0}}}};
+          {{}, {{DType::kF32, {}}, {DType::kF32, {2, 65}, 0.5, 2.0}}},
+          {{}, {{DType::kBF16, {3, 5, 7}}, {DType::kBF16, {7}, 0.5, 2.0}}},
+          {{}, {{DType::kF16, {4, 1, 9}}, {DType::kF16, {1, 6, 1}, 0.5, 2.0}}}};
 }
 std::vector<Sample> integer_samples() {
   return {{{}, {{DType::kI64, {3, 5}, -9, 9}, {DType::kI64, {5}, 1, 7}}},

@@ -32,11 +32,23 @@ ir::Value* GraphBuilder::op(std::string_view name, std::vector<ir::Value*> input
 
 std::vector<ir::Value*> GraphBuilder::op_n(size_t outputs, std::string_view name, std::vector<ir::Value*> inputs,
                                            AttrMap attrs, std::string_view domain, std::string_view node_name) {
-  const OpDef& def = lowp::op(name, domain);
-  auto parsed = def.attrs.read(attrs);
-  if (!parsed) throw InternalError(fmt::format("{}: {}", name, parsed.error().to_string()));
-  ir::Node* node = graph_.add_node(&def, std::move(*parsed), std::move(inputs), outputs,
-                                   std::string(node_name.empty() ? name : node_name), before_);
+  auto added = try_op(outputs, name, std::move(inputs), attrs, domain, node_name);
+  if (!added) throw InternalError(fmt::format("{}: {}", name, added.error().to_string()));
+  return std::move(*added);
+}
+
+Result<std::vector<ir::Value*>> GraphBuilder::try_op(size_t outputs, std::string_view name,
+                                                     std::vector<ir::Value*> inputs, const AttrMap& attrs,
+                                                     std::string_view domain, std::string_view node_name) {
+  const OpDef* def = find_op(name, domain);
+  if (def == nullptr) return fail(Code::kUnsupported, "there is no op '{}' in domain '{}'", name, domain);
+  if (static_cast<int>(inputs.size()) < def->min_inputs || static_cast<int>(inputs.size()) > def->max_inputs ||
+      static_cast<int>(outputs) < def->min_outputs || static_cast<int>(outputs) > def->max_outputs)
+    return fail(Code::kInvalidModel, "{} has {} to {} inputs and {} to {} outputs, here are {} and {}", name,
+                def->min_inputs, def->max_inputs, def->min_outputs, def->max_outputs, inputs.size(), outputs);
+  LOWP_ASSIGN(Attrs parsed, def->attrs.read(attrs));
+  const std::string base = prefix_ + std::string(node_name.empty() ? name : node_name);
+  ir::Node* node = graph_.add_node(def, std::move(parsed), std::move(inputs), outputs, base, before_);
   std::vector<const TensorType*> types;
   std::vector<const Tensor*> known;
   for (const ir::Value* v : node->inputs) {
@@ -44,7 +56,10 @@ std::vector<ir::Value*> GraphBuilder::op_n(size_t outputs, std::string_view name
     known.push_back(v != nullptr && v->is_constant() ? &v->constant : nullptr);
   }
   auto inferred = infer_node(*node, types, known, 0);
-  if (!inferred) throw InternalError(inferred.error().to_string());
+  if (!inferred) {
+    graph_.erase(node);
+    return fail(std::move(inferred.error()).with_node(base));
+  }
   for (size_t i = 0; i < outputs; ++i) node->outputs[i]->type = std::move(inferred->types[i]);
   return node->outputs;
 }

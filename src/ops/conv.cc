@@ -1,6 +1,11 @@
-// Conv. With constant weights the compiler turns it into lowp.Conv (packed_conv.cc), which is what is fast.
+// Conv. With constant weights the compiler turns it into lowp.Conv (packed_conv.cc); the kernels here pack weights that
+// are trained in every run.
+#include "ops/conv.h"
+
+#include "kernels/conv/conv.h"
+#include "kernels/conv/pack.h"
+#include "kernels/depthwise/depthwise.h"
 #include "ops/reference.h"
-#include "ops/window.h"
 
 namespace lowp::ops {
 namespace {
@@ -8,7 +13,8 @@ namespace {
 Status infer(InferContext& ctx) {
   LOWP_TRY(want_float(ctx, 0));
   LOWP_TRY(want_same_dtype(ctx, 0, 1));
-  LOWP_TRY(want_same_dtype(ctx, 0, 2));
+  // Mixed precision: a bias in f32 to x and w of 16 bits.
+  if (ctx.has(2) && ctx.dtype(2) != DType::kF32) LOWP_TRY(want_same_dtype(ctx, 0, 2));
   if (!ctx.has_rank(0) || !ctx.has_rank(1)) {
     ctx.set_unranked(0, ctx.dtype(0));
     return {};
@@ -67,6 +73,7 @@ Status reference(EvalContext& ctx) {
   const int64_t per_group = w.extent(0) / a.group;
   const int64_t image = ir::element_count(xs);
   const int64_t taps = ir::element_count(kernel);
+  const std::vector<double> bias = ctx.has(2) ? to_doubles(ctx.in(2)) : std::vector<double>{};
   return dispatch_float(x.dtype(), [&](auto tag) -> Status {
     using T = typename decltype(tag)::type;
     for_each_index(y.extents(), [&](int64_t i, const Extents& index) {
@@ -86,11 +93,148 @@ Status reference(EvalContext& ctx) {
                  static_cast<double>(static_cast<compute_t<T>>(weights[tap]));
         });
       }
-      if (ctx.has(2)) sum += static_cast<double>(static_cast<compute_t<T>>(ctx.in(2).data<T>()[index[1]]));
+      if (!bias.empty()) sum += bias[static_cast<size_t>(index[1])];
       y.mutable_data<T>()[i] = static_cast<T>(static_cast<compute_t<T>>(sum));
     });
     return {};
   });
+}
+
+size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
+
+template <typename Args>
+void set_geometry(Args& args, const kernels::ConvShape& s, DType dtype) {
+  args.batch = s.batch;
+  args.in_h = s.in_h, args.in_w = s.in_w;
+  args.out_h = s.out_h, args.out_w = s.out_w;
+  args.kernel_h = s.kernel_h, args.kernel_w = s.kernel_w;
+  args.stride_h = s.stride_h, args.stride_w = s.stride_w;
+  args.dilation_h = s.dilation_h, args.dilation_w = s.dilation_w;
+  args.pad_top = s.pad_top, args.pad_left = s.pad_left;
+  args.in_ld = s.in_c, args.out_ld = s.out_c;
+  args.epilogue.out = dtype;
+}
+
+// Scratch of a call: packed weights, the bias and for depthwise layers x, both in f32, and what the kernel wants.
+struct Scratch {
+  size_t bias = 0, x = 0, kernel = 0;
+};
+
+void emit_depthwise(LowerContext& ctx, const kernels::ConvShape& s, DType dtype, DType bias) {
+  kernels::DepthwiseArgs args;
+  set_geometry(args, s, dtype);
+  args.c = s.in_c;
+  const int threads = ctx.threads();
+  const int64_t x_count = s.batch * s.in_h * s.in_w * s.in_c;
+  Scratch at;
+  at.bias = align64(kernels::packed_depthwise_bytes(DType::kF32, s.in_c, s.kernel_h, s.kernel_w));
+  at.x = at.bias + align64(static_cast<size_t>(s.out_c) * sizeof(float));
+  at.kernel = at.x + (dtype == DType::kF32 ? 0 : align64(static_cast<size_t>(x_count) * sizeof(float)));
+  ctx.set_scratch(at.kernel + kernels::depthwise_scratch(args, threads));
+  ctx.emit("depthwise.dynamic", [=](const StepArgs& step) {
+    char* scratch = static_cast<char*>(step.scratch);
+    kernels::DepthwiseArgs call = args;
+    kernels::pack_depthwise_f32(dtype, step.inputs[1], s.in_c, s.taps(), reinterpret_cast<float*>(scratch));
+    call.weights = scratch;
+    call.in = step.inputs[0];
+    if (dtype != DType::kF32) {
+      kernels::expand_f32(dtype, call.in, x_count, reinterpret_cast<float*>(scratch + at.x), threads);
+      call.in = scratch + at.x;
+    }
+    if (bias != DType::kInvalid) {
+      kernels::expand_f32(bias, step.inputs[2], s.out_c, reinterpret_cast<float*>(scratch + at.bias), 1);
+      call.epilogue.bias = reinterpret_cast<float*>(scratch + at.bias);
+    }
+    call.out = step.outputs[0];
+    kernels::depthwise(call, scratch + at.kernel, threads);
+  });
+}
+
+Status lower(LowerContext& ctx) {
+  const DType dtype = ctx.dtype(0);
+  const DType bias = ctx.has(2) ? ctx.dtype(2) : DType::kInvalid;
+  if (ctx.in_layout(0) != ir::Layout::kChannelsLast || ctx.out_layout(0) != ir::Layout::kChannelsLast ||
+      !is_kernel_float(dtype))
+    return {};
+  const std::optional<kernels::ConvShape> shape = conv_shape(ctx.attrs<ConvAttrs>(), ctx.in(0), ctx.in(1), ctx.out(0));
+  if (!shape) return {};
+  const kernels::ConvShape s = *shape;
+  const int64_t in_c = s.in_c / s.groups;
+  ctx.set_macs(s.pixels() * s.out_c * in_c * s.taps());
+  if (s.depthwise()) {
+    emit_depthwise(ctx, s, dtype, bias);
+    return {};
+  }
+  kernels::ConvArgs args;
+  set_geometry(args, s, dtype);
+  args.in_c = s.in_c, args.out_c = s.out_c;
+  args.groups = s.groups;
+  args.in_dtype = dtype;
+  const int threads = ctx.threads();
+  Scratch at;
+  at.bias =
+      align64(kernels::packed_conv_bytes(kernels::WeightKind::kF32, s.out_c, in_c, s.kernel_h, s.kernel_w, s.groups));
+  at.kernel = at.bias + align64(static_cast<size_t>(s.out_c) * sizeof(float));
+  ctx.set_scratch(at.kernel + kernels::conv_scratch(args, threads));
+  ctx.emit("conv.dynamic", [=](const StepArgs& step) {
+    char* scratch = static_cast<char*>(step.scratch);
+    kernels::ConvArgs call = args;
+    kernels::pack_filters_f32(dtype, step.inputs[1], s.out_c, in_c, s.taps(), s.groups,
+                              reinterpret_cast<float*>(scratch), threads);
+    call.weights = scratch;
+    if (bias == DType::kF32) {
+      call.epilogue.bias = step.in<float>(2);
+    } else if (bias != DType::kInvalid) {
+      kernels::expand_f32(bias, step.inputs[2], s.out_c, reinterpret_cast<float*>(scratch + at.bias), 1);
+      call.epilogue.bias = reinterpret_cast<float*>(scratch + at.bias);
+    }
+    call.in = step.inputs[0];
+    call.out = step.outputs[0];
+    kernels::conv(call, scratch + at.kernel, threads);
+  });
+  return {};
+}
+
+// The gradient in the type of the value that it is a gradient of.
+ir::Value* in_type_of(GraphBuilder& b, ir::Value* gradient, const ir::Value* of) {
+  if (gradient->type.dtype == of->type.dtype) return gradient;
+  return b.op("Cast", {gradient}, {{"to", ir::dtype_to_onnx(of->type.dtype)}});
+}
+
+Status gradient(GradContext& g) {
+  GraphBuilder& b = g.builder();
+  ConvAttrs a = g.attrs<ConvAttrs>();
+  const TensorType& x = g.in(0)->type;
+  const TensorType& w = g.in(1)->type;
+  auto spatial = [](const TensorType& t) -> std::optional<std::vector<int64_t>> {
+    std::vector<int64_t> list;
+    for (size_t i = 2; t.has_rank() && i < t.dims->size(); ++i) {
+      if (!(*t.dims)[i].known()) return std::nullopt;
+      list.push_back((*t.dims)[i].value());
+    }
+    return t.has_rank() ? std::optional(list) : std::nullopt;
+  };
+  const auto kernel = spatial(w);
+  const auto image = spatial(x);
+  if (!kernel || (g.wants(0) && !image)) {
+    return error(Code::kUnsupported,
+                 "the gradient of Conv wants known spatial extents, input {} and weight {} have not", x.to_string(),
+                 w.to_string());
+  }
+  a.kernel_shape = *kernel;
+  AttrMap attrs = ir::AttrCodec::of<ConvAttrs>().write(ir::Attrs::make(a));
+  if (g.wants(0)) {
+    AttrMap with_image = attrs;
+    with_image["input_shape"] = *image;
+    g.set_grad_in(0, b.op("ConvInputGradient", {g.grad_out(), g.in(1)}, with_image, kLowpDomain));
+  }
+  const bool bias = g.node().input(2) != nullptr && g.wants(2);
+  if (!g.wants(1) && !bias) return {};
+  const std::vector<ir::Value*> gradients =
+      b.op_n(bias ? 2 : 1, "ConvWeightGradient", {g.in(0), g.grad_out()}, attrs, kLowpDomain);
+  if (g.wants(1)) g.set_grad_in(1, in_type_of(b, gradients[0], g.in(1)));
+  if (bias) g.set_grad_in(2, in_type_of(b, gradients[1], g.in(2)));
+  return {};
 }
 
 std::vector<Sample> samples() {
@@ -99,10 +243,36 @@ std::vector<Sample> samples() {
           {{{"strides", two}, {"pads", std::vector<int64_t>{0, 1, 1, 0}}},
            {{DType::kF32, {2, 4, 8, 7}}, {DType::kF32, {6, 4, 3, 3}}}},
           {{{"group", int64_t{2}}, {"dilations", two}}, {{DType::kF32, {1, 4, 9, 9}}, {DType::kF32, {6, 2, 3, 3}}}},
+          {{{"group", int64_t{5}}, {"pads", std::vector<int64_t>{1, 1, 1, 1}}},
+           {{DType::kF32, {2, 5, 6, 7}}, {DType::kF32, {5, 1, 3, 3}}, {DType::kF32, {5}}}},
+          {{{"group", int64_t{5}}, {"strides", two}},
+           {{DType::kBF16, {2, 5, 6, 7}}, {DType::kBF16, {5, 1, 3, 3}}, {DType::kBF16, {5}}}},
+          {{{"strides", two}}, {{DType::kBF16, {2, 4, 8, 7}}, {DType::kBF16, {6, 4, 3, 3}}, {DType::kBF16, {6}}}},
+          {{}, {{DType::kF16, {2, 9, 8, 7}}, {DType::kF16, {20, 9, 1, 1}}, {DType::kF32, {20}}}},
           {{{"auto_pad", std::string("SAME_UPPER")}}, {{DType::kF32, {1, 2, 11}}, {DType::kF32, {3, 2, 4}}}}};
 }
 
 }  // namespace
+
+std::optional<kernels::ConvShape> conv_shape(const ConvAttrs& a, const Extents& x, const Extents& w, const Extents& y) {
+  if (x.size() != 3 && x.size() != 4) return std::nullopt;
+  if (ir::element_count(x) == 0 || ir::element_count(w) == 0 || ir::element_count(y) == 0) return std::nullopt;
+  const Extents kernel(w.begin() + 2, w.end());
+  const auto window = resolve_window(a, kernel, ir::Dims(x.begin() + 2, x.end()), false);
+  if (!window) return std::nullopt;
+  const bool two = x.size() == 4;
+  const size_t last = kernel.size() - 1;
+  kernels::ConvShape s;
+  s.batch = x[0];
+  s.in_h = two ? x[2] : 1, s.in_w = x.back(), s.in_c = x[1];
+  s.out_h = two ? y[2] : 1, s.out_w = y.back(), s.out_c = y[1];
+  s.kernel_h = two ? kernel[0] : 1, s.kernel_w = kernel[last];
+  s.stride_h = two ? window->strides[0] : 1, s.stride_w = window->strides[last];
+  s.dilation_h = two ? window->dilations[0] : 1, s.dilation_w = window->dilations[last];
+  s.pad_top = two ? window->pads_begin[0] : 0, s.pad_left = window->pads_begin[last];
+  s.groups = a.group;
+  return s;
+}
 
 std::vector<OpDef> conv() {
   OpDef def;
@@ -112,7 +282,10 @@ std::vector<OpDef> conv() {
   def.attrs = ir::AttrCodec::of<ConvAttrs>();
   def.infer = infer;
   def.reference = reference;
+  def.gradient = gradient;
+  def.lower = lower;
   def.quantize = QuantRule::kCompute;
+  def.layout = LayoutRule::kChannelsLast;
   def.samples = samples;
   return {std::move(def)};
 }

@@ -1,5 +1,4 @@
-// Normalizations: BatchNormalization (inference), LayerNormalization, RMSNormalization, InstanceNormalization,
-// GroupNormalization, LpNormalization.
+// Normalizations: LayerNormalization, RMSNormalization, InstanceNormalization, GroupNormalization, LpNormalization.
 #include "ops/norm.h"
 
 #include "kernels/norm/norm.h"
@@ -9,53 +8,6 @@ namespace lowp::ops {
 namespace {
 
 using ir::field;
-
-// ---- BatchNormalization(x, scale, bias, mean, var) ----
-
-Status infer_batch_norm(InferContext& ctx) {
-  if (ctx.attrs<BatchNormAttrs>().training_mode)
-    return error(Code::kUnsupported, "BatchNormalization in training mode");
-  for (size_t i = 1; i < 5; ++i) {
-    if (ctx.has_rank(0) && ctx.dims(0).size() >= 2 && ctx.has_rank(i)) {
-      const ir::Dims& d = ctx.dims(i);
-      const ir::Dim& c = ctx.dims(0)[1];
-      if (d.size() != 1 || (d[0].known() && c.known() && d[0].value() != c.value())) {
-        return error(Code::kShapeMismatch, "input has {} channels, operand {} has shape {}", c.to_string(), i,
-                     ctx.type(i).to_string());
-      }
-    }
-  }
-  if (ctx.has_rank(0) && ctx.dims(0).size() < 2)
-    return error(Code::kShapeMismatch, "input has shape {}, rank 2 or more is wanted", ctx.type(0).to_string());
-  return infer_same_as_input(ctx);
-}
-Status batch_norm(EvalContext& ctx) {
-  const float epsilon = ctx.attrs<BatchNormAttrs>().epsilon;
-  const Tensor& x = ctx.in(0);
-  const auto scale = to_doubles(ctx.in(1));
-  const auto bias = to_doubles(ctx.in(2));
-  const auto mean = to_doubles(ctx.in(3));
-  const auto var = to_doubles(ctx.in(4));
-  const int64_t channels = x.extent(1);
-  int64_t inner = 1;
-  for (int i = 2; i < x.rank(); ++i) inner *= x.extent(i);
-  return dispatch_float(x.dtype(), [&](auto tag) -> Status {
-    using T = typename decltype(tag)::type;
-    for (int64_t i = 0; i < x.size(); ++i) {
-      const auto c = static_cast<size_t>(i / inner % channels);
-      const double v = static_cast<double>(static_cast<compute_t<T>>(x.data<T>()[i]));
-      ctx.out(0).mutable_data<T>()[i] = static_cast<T>(static_cast<compute_t<T>>(
-          (v - mean[c]) / std::sqrt(var[c] + static_cast<double>(epsilon)) * scale[c] + bias[c]));
-    }
-    return {};
-  });
-}
-Status upgrade_batch_norm(ImportedNode& node) {
-  for (const char* name : {"consumed_inputs", "is_test", "spatial"}) node.attrs.erase(name);
-  if (node.version < 14 && node.outputs > 1)
-    return error(Code::kUnsupported, "BatchNormalization with {} outputs, its training form", node.outputs);
-  return {};
-}
 
 // ---- LayerNormalization(x, scale, bias?) and RMSNormalization(x, scale) ----
 
@@ -351,15 +303,6 @@ std::vector<OpDef> norm() {
     defs.push_back(std::move(def));
     return defs.back();
   };
-  {
-    OpDef& def = add("BatchNormalization", 5, 5, infer_batch_norm, batch_norm, 1);
-    def.attrs = ir::AttrCodec::of<BatchNormAttrs>();
-    def.upgrade = upgrade_batch_norm;
-    def.samples = [] {
-      const SampleInput c{DType::kF32, {5}, 0.5, 1.5};
-      return std::vector<Sample>{{{}, {{DType::kF32, {2, 5, 3, 7}}, c, c, c, c}}};
-    };
-  }
   {
     OpDef& def = add("LayerNormalization", 2, 3, infer_layer_norm, layer_norm<true>, 17);
     def.max_outputs = 3;

@@ -200,6 +200,8 @@ class GraphBuilder {
  public:
   explicit GraphBuilder(ir::Graph& graph, ir::Node* before = nullptr) : graph_(graph), before_(before) {}
   ir::Graph& graph() { return graph_; }
+  // Stands before the names of nodes added from now on.
+  void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
   // A node with one output. The op must exist; InternalError where the types do not fit.
   ir::Value* op(std::string_view name, std::vector<ir::Value*> inputs, AttrMap attrs = {},
                 std::string_view domain = kOnnxDomain, std::string_view node_name = {});
@@ -209,10 +211,15 @@ class GraphBuilder {
   ir::Value* constant(Tensor tensor, std::string_view name = "const");
   ir::Value* ints(std::vector<int64_t> values);                 // 1-d i64 constant
   ir::Value* scalar_like(const ir::Value* like, double value);  // rank-0 constant of like's dtype
+  // As op_n() for what a user asks for: kInvalidModel, kShapeMismatch and the like where attributes or types do not
+  // fit, and no node is added.
+  Result<std::vector<ir::Value*>> try_op(size_t outputs, std::string_view name, std::vector<ir::Value*> inputs,
+                                         const AttrMap& attrs, std::string_view domain, std::string_view node_name);
 
  private:
   ir::Graph& graph_;
   ir::Node* before_;
+  std::string prefix_;
 };
 
 // The gradient of one node: from the gradients of its outputs, values for the gradients of its inputs.
@@ -281,7 +288,7 @@ enum class QuantRule : uint8_t {
 enum class LayoutRule : uint8_t {
   kPlain,         // wants its operands row-major
   kAny,           // element-wise: works in any layout that its operands share
-  kChannelsLast,  // operand 0 (and a residual) and output 0 are channels-last
+  kChannelsLast,  // operands and outputs of OpDef::channels_last_* are channels-last, the others plain
 };
 
 // ---- samples
@@ -325,6 +332,9 @@ struct OpDef {
   Status (*lower)(LowerContext& ctx) = nullptr;
   QuantRule quantize = QuantRule::kFloat;
   LayoutRule layout = LayoutRule::kPlain;
+  // LayoutRule::kChannelsLast: bit i stands for operand or output i.
+  uint32_t channels_last_inputs = 1;
+  uint32_t channels_last_outputs = 1;
   // Whether item i of every output along the first axis follows from item i of the inputs that are not constant, so
   // that items may be computed a few at a time (runtime/slices.h); null: no.
   bool (*per_item)(const ir::Node& node) = nullptr;

@@ -316,6 +316,7 @@ std::vector<OpDef> packed_conv() {
   def.per_item = always_per_item;
   def.samples = samples;
   def.layout = LayoutRule::kChannelsLast;
+  def.channels_last_inputs = 1U << kPackedX | 1U << kPackedResidual;
   return {std::move(def)};
 }
 

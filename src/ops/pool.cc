@@ -1,8 +1,8 @@
 // MaxPool, AveragePool, LpPool and their global forms.
-#include "kernels/pool/pool.h"
+#include "ops/pool.h"
 
+#include "ops/conv.h"
 #include "ops/reference.h"
-#include "ops/window.h"
 
 namespace lowp::ops {
 namespace {
@@ -25,38 +25,9 @@ Status infer_pool(InferContext& ctx) {
   return {};
 }
 
-// Calls fn(output index, plane, offsets of the window's taps inside the image, taps that count as padding).
-template <typename F>
-Status for_each_window(EvalContext& ctx, F fn) {
-  const auto& a = ctx.attrs<PoolAttrs>();
-  const Tensor& x = ctx.in(0);
-  const Extents xs(x.extents().begin() + 2, x.extents().end());
-  LOWP_ASSIGN(Window w, resolve_window(a, a.kernel_shape, ir::Dims(xs.begin(), xs.end()), a.ceil_mode));
-  const Extents strides = ir::row_major_strides(xs);
-  const int64_t image = ir::element_count(xs);
-  std::vector<int64_t> inside;
-  for_each_index(ctx.out(0).extents(), [&](int64_t i, const Extents& index) {
-    inside.clear();
-    int64_t padding = 0;
-    for_each_index(w.kernel, [&](int64_t, const Extents& k) {
-      int64_t offset = 0;
-      bool in_image = true;
-      bool in_padding = true;
-      for (size_t d = 0; d < k.size(); ++d) {
-        const int64_t p = index[d + 2] * w.strides[d] - w.pads_begin[d] + k[d] * w.dilations[d];
-        in_image = in_image && p >= 0 && p < xs[d];
-        in_padding = in_padding && p < xs[d] + w.pads_end[d];  // beyond: only ceil_mode reaches there, never counted
-        offset += p * strides[d];
-      }
-      if (in_image) {
-        inside.push_back(offset);
-      } else if (in_padding) {
-        ++padding;
-      }
-    });
-    fn(i, (index[0] * x.extent(1) + index[1]) * image, inside, padding);
-  });
-  return {};
+Status for_each_window(EvalContext& ctx,
+                       const std::function<void(int64_t, int64_t, const std::vector<int64_t>&, int64_t)>& fn) {
+  return ops::for_each_window(ctx.attrs<PoolAttrs>(), ctx.in(0).extents(), ctx.out(0).extents(), fn);
 }
 
 Status max_pool(EvalContext& ctx) {
@@ -142,19 +113,42 @@ Status global_max(EvalContext& ctx) {
     return {};
   });
 }
-Status global_average_gradient(GradContext& g) {
-  GraphBuilder& b = g.builder();
+// Spatial extents of x, which a gradient wants to know.
+Result<std::vector<int64_t>> image_of(GradContext& g) {
   const TensorType& t = g.in(0)->type;
-  if (!t.has_rank()) return error(Code::kUnsupported, "the gradient of GlobalAveragePool wants a known rank");
-  double image = 1;
-  for (size_t i = 2; i < t.dims->size(); ++i) {
-    if (!(*t.dims)[i].known())
-      return error(Code::kUnsupported, "the gradient of GlobalAveragePool wants known spatial extents");
-    image *= static_cast<double>((*t.dims)[i].value());
+  std::vector<int64_t> image;
+  for (size_t i = 2; t.has_rank() && i < t.dims->size(); ++i) {
+    if ((*t.dims)[i].known()) image.push_back((*t.dims)[i].value());
   }
-  ir::Value* scaled = b.op("Mul", {g.grad_out(), b.scalar_like(g.grad_out(), 1 / image)});
-  g.set_grad_in(0, b.op("Expand", {scaled, b.op("Shape", {g.in(0)})}));
+  if (!t.has_rank() || image.size() + 2 != t.dims->size()) {
+    return fail(Code::kUnsupported, "the gradient of {} wants known spatial extents, its input is {}",
+                op_display_name(*g.node().op), t.to_string());
+  }
+  return image;
+}
+AttrMap written(const PoolAttrs& a) { return ir::AttrCodec::of<PoolAttrs>().write(ir::Attrs::make(a)); }
+
+template <bool kMax>
+Status pool_gradient_with(GradContext& g, const PoolAttrs& a) {
+  AttrMap attrs = written(a);
+  if (kMax) {
+    g.set_grad_in(0, g.builder().op("MaxPoolGradient", {g.grad_out(), g.in(0)}, attrs, kLowpDomain));
+    return {};
+  }
+  LOWP_ASSIGN(attrs["input_shape"], image_of(g));
+  g.set_grad_in(0, g.builder().op("AveragePoolGradient", {g.grad_out()}, attrs, kLowpDomain));
   return {};
+}
+template <bool kMax>
+Status pool_gradient(GradContext& g) {
+  return pool_gradient_with<kMax>(g, g.attrs<PoolAttrs>());
+}
+// The image is the window.
+template <bool kMax>
+Status global_gradient(GradContext& g) {
+  PoolAttrs a;
+  LOWP_ASSIGN(a.kernel_shape, image_of(g));
+  return pool_gradient_with<kMax>(g, a);
 }
 
 bool channels_last(const LowerContext& ctx) {
@@ -168,18 +162,41 @@ void emit_pool(LowerContext& ctx, const kernels::PoolArgs& args, bool max) {
     if (max) {
       kernels::max_pool(args, dtype, s.inputs[0], s.outputs[0], threads);
     } else {
-      kernels::average_pool_f32(args, s.in<float>(0), s.out<float>(0), threads);
+      kernels::average_pool(args, dtype, s.inputs[0], s.outputs[0], threads);
     }
   });
 }
 template <bool kMax>
 Status lower_pool(LowerContext& ctx) {
   const DType t = ctx.dtype(0);
-  if (ctx.wants(1) || !channels_last(ctx) || !(t == DType::kF32 || (kMax && (t == DType::kU8 || t == DType::kI8))))
+  if (ctx.wants(1) || !channels_last(ctx) || !(is_kernel_float(t) || (kMax && (t == DType::kU8 || t == DType::kI8))))
     return {};
-  const auto& a = ctx.attrs<PoolAttrs>();
+  LOWP_ASSIGN(kernels::PoolArgs args, pool_args(ctx.attrs<PoolAttrs>(), ctx.in(0), ctx.out(0)));
+  emit_pool(ctx, args, kMax);
+  return {};
+}
+template <bool kMax>
+Status lower_global(LowerContext& ctx) {
+  if (!channels_last(ctx) || !is_kernel_float(ctx.dtype(0))) return {};
   const Extents& x = ctx.in(0);
-  const Extents& y = ctx.out(0);
+  emit_pool(ctx, kernels::global_pool_args(x[0], x.size() == 4 ? x[2] : 1, x.back(), x[1]), kMax);
+  return {};
+}
+
+std::vector<Sample> pool_samples() {
+  const std::vector<int64_t> three = {3, 3};
+  return {
+      {{{"kernel_shape", three}, {"strides", std::vector<int64_t>{2, 2}}, {"pads", std::vector<int64_t>{1, 1, 1, 1}}},
+       {{DType::kF32, {2, 17, 9, 11}}}},
+      {{{"kernel_shape", std::vector<int64_t>{2, 3}}, {"ceil_mode", int64_t{1}}, {"strides", three}},
+       {{DType::kF32, {1, 5, 8, 10}}}},
+      {{{"kernel_shape", three}, {"strides", std::vector<int64_t>{2, 2}}}, {{DType::kBF16, {2, 17, 9, 11}}}},
+      {{{"kernel_shape", std::vector<int64_t>{2}}}, {{DType::kF16, {2, 5, 9}}}}};
+}
+
+}  // namespace
+
+Result<kernels::PoolArgs> pool_args(const PoolAttrs& a, const Extents& x, const Extents& y) {
   LOWP_ASSIGN(Window w, resolve_window(a, a.kernel_shape, ir::Dims(x.begin() + 2, x.end()), a.ceil_mode));
   const bool two = x.size() == 4;
   const size_t last = w.rank() - 1;
@@ -201,27 +218,39 @@ Status lower_pool(LowerContext& ctx) {
   args.pad_bottom = two ? w.pads_end[0] : 0;
   args.pad_right = w.pads_end[last];
   args.count_include_pad = a.count_include_pad;
-  emit_pool(ctx, args, kMax);
-  return {};
-}
-template <bool kMax>
-Status lower_global(LowerContext& ctx) {
-  if (!channels_last(ctx) || ctx.dtype(0) != DType::kF32) return {};
-  const Extents& x = ctx.in(0);
-  emit_pool(ctx, kernels::global_pool_args(x[0], x.size() == 4 ? x[2] : 1, x.back(), x[1]), kMax);
-  return {};
+  return args;
 }
 
-std::vector<Sample> pool_samples() {
-  const std::vector<int64_t> three = {3, 3};
-  return {
-      {{{"kernel_shape", three}, {"strides", std::vector<int64_t>{2, 2}}, {"pads", std::vector<int64_t>{1, 1, 1, 1}}},
-       {{DType::kF32, {2, 17, 9, 11}}}},
-      {{{"kernel_shape", std::vector<int64_t>{2, 3}}, {"ceil_mode", int64_t{1}}, {"strides", three}},
-       {{DType::kF32, {1, 5, 8, 10}}}}};
+Status for_each_window(const PoolAttrs& a, const Extents& x, const Extents& y,
+                       const std::function<void(int64_t, int64_t, const std::vector<int64_t>&, int64_t)>& fn) {
+  const Extents xs(x.begin() + 2, x.end());
+  LOWP_ASSIGN(Window w, resolve_window(a, a.kernel_shape, ir::Dims(xs.begin(), xs.end()), a.ceil_mode));
+  const Extents strides = ir::row_major_strides(xs);
+  const int64_t image = ir::element_count(xs);
+  std::vector<int64_t> inside;
+  for_each_index(y, [&](int64_t i, const Extents& index) {
+    inside.clear();
+    int64_t padding = 0;
+    for_each_index(w.kernel, [&](int64_t, const Extents& k) {
+      int64_t offset = 0;
+      bool in_image = true;
+      bool in_padding = true;
+      for (size_t d = 0; d < k.size(); ++d) {
+        const int64_t p = index[d + 2] * w.strides[d] - w.pads_begin[d] + k[d] * w.dilations[d];
+        in_image = in_image && p >= 0 && p < xs[d];
+        in_padding = in_padding && p < xs[d] + w.pads_end[d];  // beyond: only ceil_mode reaches there, never counted
+        offset += p * strides[d];
+      }
+      if (in_image) {
+        inside.push_back(offset);
+      } else if (in_padding) {
+        ++padding;
+      }
+    });
+    fn(i, (index[0] * x[1] + index[1]) * image, inside, padding);
+  });
+  return {};
 }
-
-}  // namespace
 
 std::vector<OpDef> pool() {
   std::vector<OpDef> defs;
@@ -242,6 +271,7 @@ std::vector<OpDef> pool() {
     def.max_outputs = 2;
     def.attrs = ir::AttrCodec::of<PoolAttrs>();
     def.quantize = QuantRule::kPassThrough;
+    def.gradient = pool_gradient<true>;
     def.lower = lower_pool<true>;
     // Indices count through the whole batch.
     def.per_item = [](const ir::Node& node) { return node.outputs.size() < 2 || node.outputs[1] == nullptr; };
@@ -249,15 +279,20 @@ std::vector<OpDef> pool() {
   {
     OpDef& def = add("AveragePool", infer_pool, average_pool, pool_samples);
     def.attrs = ir::AttrCodec::of<PoolAttrs>();
+    def.gradient = pool_gradient<false>;
     def.lower = lower_pool<false>;
   }
   auto global_samples = [] { return std::vector<Sample>{{{}, {{DType::kF32, {2, 19, 5, 7}}}}}; };
   {
     OpDef& def = add("GlobalAveragePool", infer_global, global_average, global_samples);
-    def.gradient = global_average_gradient;
+    def.gradient = global_gradient<false>;
     def.lower = lower_global<false>;
   }
-  add("GlobalMaxPool", infer_global, global_max, global_samples).lower = lower_global<true>;
+  {
+    OpDef& def = add("GlobalMaxPool", infer_global, global_max, global_samples);
+    def.gradient = global_gradient<true>;
+    def.lower = lower_global<true>;
+  }
   return defs;
 }
 

@@ -173,6 +173,23 @@ Status cast(EvalContext& ctx) {
   const auto& a = ctx.attrs<CastAttrs>();
   return cast_tensor(ctx.in(0), ctx.out(0), a.saturate, a.round_mode);
 }
+// Between the floats that training stores.
+Status lower_cast(LowerContext& ctx) {
+  const DType from = ctx.dtype(0), to = ctx.out_dtype(0);
+  for (DType t : {from, to}) {
+    if (t != DType::kF32 && t != DType::kBF16 && t != DType::kF16) return {};
+  }
+  if (from == to) {
+    ctx.alias(0, 0);
+    return {};
+  }
+  const int64_t n = ctx.in_size(0);
+  const int threads = ctx.threads();
+  ctx.emit(fmt::format("convert.{}_{}", dtype_name(from), dtype_name(to)), [from, to, n, threads](const StepArgs& s) {
+    kernels::convert_stored(from, s.inputs[0], to, s.outputs[0], n, threads);
+  });
+  return {};
+}
 Status cast_like(EvalContext& ctx) {
   const auto& a = ctx.attrs<CastLikeAttrs>();
   return cast_tensor(ctx.in(0), ctx.out(0), a.saturate, a.round_mode);
@@ -240,7 +257,10 @@ std::vector<Sample> cast_samples() {
   return {{{{"to", int64_t{7}}}, {{DType::kF32, {3, 5}, -9, 9}}},
           {{{"to", int64_t{1}}}, {{DType::kI64, {33}, -9, 9}}},
           {{{"to", int64_t{11}}}, {{DType::kF32, {3, 5}}}},
-          {{{"to", int64_t{16}}}, {{DType::kF32, {33}}}}};
+          {{{"to", int64_t{16}}}, {{DType::kF32, {33}}}},
+          {{{"to", int64_t{10}}}, {{DType::kF32, {5000}, -7e4, 7e4}}},
+          {{{"to", int64_t{1}}}, {{DType::kBF16, {33}}}},
+          {{{"to", int64_t{16}}}, {{DType::kF16, {3000}}}}};
 }
 
 }  // namespace
@@ -263,6 +283,7 @@ std::vector<OpDef> select() {
   cast_def.infer = infer_cast;
   cast_def.reference = cast;
   cast_def.gradient = cast_gradient;
+  cast_def.lower = lower_cast;
   cast_def.layout = LayoutRule::kAny;
   cast_def.upgrade = upgrade_cast;
   cast_def.samples = cast_samples;

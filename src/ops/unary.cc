@@ -120,14 +120,15 @@ struct IsInfAttrs {
   }
 };
 
-// y = kernel(x) for f32; other dtypes stay with the reference.
+// y = kernel(x) for f32, bf16 and f16; other dtypes stay with the reference.
 void emit_unary(LowerContext& ctx, kernels::Unary op, kernels::UnaryParams params = {}) {
-  if (ctx.dtype(0) != DType::kF32) return;
+  const DType dtype = ctx.dtype(0);
+  if (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16) return;
   const int64_t n = ctx.in_size(0);
   const int threads = ctx.threads();
   ctx.allow_in_place(0, 0);
-  ctx.emit("elementwise.f32", [op, params, n, threads](const StepArgs& s) {
-    kernels::unary_f32(op, params, s.in<float>(0), s.out<float>(0), n, threads);
+  ctx.emit(fmt::format("elementwise.{}", dtype_name(dtype)), [op, params, dtype, n, threads](const StepArgs& s) {
+    kernels::unary_stored(op, params, dtype, s.inputs[0], s.outputs[0], n, threads);
   });
 }
 template <kernels::Unary kOp>

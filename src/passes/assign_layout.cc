@@ -3,7 +3,6 @@
 #include <map>
 
 #include "kernels/layout/layout.h"
-#include "ops/packed.h"
 #include "passes/match.h"
 #include "passes/pass.h"
 
@@ -22,10 +21,12 @@ class LayoutAssigner {
     for (ir::Node* node : graph_.node_list()) {
       switch (rule(node)) {
         case LayoutRule::kChannelsLast:
-          want(node, 0, Layout::kChannelsLast);
-          if (node->op->domain == kLowpDomain && node->input(ops::kPackedResidual) != nullptr)
-            want(node, ops::kPackedResidual, Layout::kChannelsLast);
-          node->outputs[0]->layout = Layout::kChannelsLast;
+          for (size_t i = 0; i < node->inputs.size(); ++i)
+            want(node, i, marked(node->op->channels_last_inputs, i) ? Layout::kChannelsLast : Layout::kPlain);
+          for (size_t i = 0; i < node->outputs.size(); ++i) {
+            if (node->outputs[i] != nullptr && marked(node->op->channels_last_outputs, i))
+              node->outputs[i]->layout = Layout::kChannelsLast;
+          }
           break;
         case LayoutRule::kAny: follow(node); break;
         case LayoutRule::kPlain:
@@ -43,11 +44,21 @@ class LayoutAssigner {
  private:
   static LayoutRule rule(const ir::Node* node) {
     if (node->op->layout != LayoutRule::kChannelsLast) return node->op->layout;
-    // Pools with an index output count positions in plain order.
-    if (node->outputs.size() > 1 || !can_be_channels_last(node->inputs[0]) || !can_be_channels_last(node->outputs[0]))
-      return LayoutRule::kPlain;
+    const uint32_t in = node->op->channels_last_inputs, out = node->op->channels_last_outputs;
+    for (size_t i = 0; i < node->inputs.size(); ++i) {
+      if (marked(in, i) && node->inputs[i] != nullptr && !can_be_channels_last(node->inputs[i]))
+        return LayoutRule::kPlain;
+    }
+    for (size_t i = 0; i < node->outputs.size(); ++i) {
+      if (node->outputs[i] == nullptr) continue;
+      // A further output of an image's shape counts positions in plain order: the indices of a pool.
+      if (marked(out, i) ? !can_be_channels_last(node->outputs[i])
+                         : marked(out, 0) && can_be_channels_last(node->outputs[i]))
+        return LayoutRule::kPlain;
+    }
     return LayoutRule::kChannelsLast;
   }
+  static bool marked(uint32_t mask, size_t i) { return i < 32 && (mask >> i & 1U) != 0; }
 
   ir::Value* in_layout(ir::Value* v, Layout layout, ir::Node* before) {
     if (v->layout == layout) return v;

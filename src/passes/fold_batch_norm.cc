@@ -19,6 +19,7 @@ std::optional<Affine> affine_of(const ir::Node* node, const ir::Value* x, int64_
   const auto n = static_cast<size_t>(channels);
   Affine a{std::vector<double>(n, 1), std::vector<double>(n, 0)};
   if (is_op(node, "BatchNormalization")) {
+    if (node->attrs.get<ops::BatchNormAttrs>().training_mode) return std::nullopt;
     for (size_t i = 1; i < 5; ++i) {
       if (!node->inputs[i]->is_constant() || node->inputs[i]->constant.size() != channels) return std::nullopt;
     }

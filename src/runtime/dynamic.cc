@@ -1,6 +1,7 @@
 #include "runtime/dynamic.h"
 
 #include <algorithm>
+#include <cstring>
 #include <unordered_map>
 
 #include "base/fp_mode.h"
@@ -57,7 +58,7 @@ Status run_node(const ir::Node& node, const std::vector<const Tensor*>& inputs, 
 }  // namespace
 
 Result<std::vector<Tensor>> run_node_by_node(const ir::Graph& graph, std::span<const Tensor> inputs,
-                                             std::vector<Tensor>& states, int threads) {
+                                             std::vector<Tensor>& states, int threads, const ValueObserver& observe) {
   if (inputs.size() != graph.inputs().size()) {
     return fail(Code::kInvalidArgument, "{} inputs were given, the model wants {}", inputs.size(),
                 graph.inputs().size());
@@ -74,13 +75,23 @@ Result<std::vector<Tensor>> run_node_by_node(const ir::Graph& graph, std::span<c
   }
   for (size_t i = 0; i < inputs.size(); ++i) values[graph.inputs()[i]] = inputs[i];
   for (size_t i = 0; i < states.size(); ++i) values[graph.states()[i].value] = states[i];
+  auto seen = [&](const ir::Value* v) { return observe == nullptr || v == nullptr || observe(*v, values.at(v)); };
+  const auto stopped = fail(Code::kCancelled, "the run was stopped");
+  for (const ir::Value* v : graph.inputs()) {
+    if (!seen(v)) return stopped;
+  }
+  for (const ir::State& s : graph.states()) {
+    if (!seen(s.value)) return stopped;
+  }
   for (const auto& node : graph.nodes()) {
     std::vector<const Tensor*> in;
     for (const ir::Value* v : node->inputs) in.push_back(v == nullptr ? nullptr : &values.at(v));
     std::vector<Tensor> out;
     if (Status s = run_node(*node, in, out, threads); !s.is_ok()) return fail(std::move(s).with_node(node->name));
     for (size_t i = 0; i < out.size(); ++i) {
-      if (node->outputs[i] != nullptr) values[node->outputs[i]] = std::move(out[i]);
+      if (node->outputs[i] == nullptr) continue;
+      values[node->outputs[i]] = std::move(out[i]);
+      if (!seen(node->outputs[i])) return stopped;
     }
     for (const ir::Value* v : node->inputs) {
       if (v != nullptr && --readers[v] == 0) values.erase(v);
@@ -96,8 +107,13 @@ Result<std::vector<Tensor>> run_node_by_node(const ir::Graph& graph, std::span<c
     for (const auto& v : graph.values()) shared = shared || (v->is_constant() && same_bytes(v->constant));
     outputs.push_back(shared ? t.clone() : t);
   }
+  // One state may become the content of another: all are read before any is written.
+  std::vector<Tensor> updates;
+  for (const ir::State& s : graph.states())
+    updates.push_back(s.update == nullptr ? Tensor() : values.at(s.update).clone());
   for (size_t i = 0; i < states.size(); ++i) {
-    if (graph.states()[i].update != nullptr) states[i] = values.at(graph.states()[i].update).clone();
+    if (updates[i].valid() && updates[i].bytes() > 0)
+      std::memcpy(states[i].mutable_raw(), updates[i].raw(), updates[i].bytes());
   }
   return outputs;
 }

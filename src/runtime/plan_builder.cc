@@ -92,6 +92,8 @@ class PlanBuilder {
   }
 
   void mark_slices() {
+    // A step of training needs most values again for the gradients, and writes states in place.
+    if (std::ranges::any_of(graph_.states(), [](const ir::State& s) { return s.update != nullptr; })) return;
     slices_ = find_slices(
         graph_,
         [&](ValuePtr v) -> const TensorType* {

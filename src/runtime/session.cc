@@ -4,6 +4,7 @@
 
 #include "base/cpu.h"
 #include "base/thread_pool.h"
+#include "ops/reference.h"
 #include "runtime/dynamic.h"
 
 namespace lowp::runtime {
@@ -16,14 +17,30 @@ bool has_type(const Tensor& tensor, const TensorType& type) {
                     [](int64_t extent, const ir::Dim& dim) { return dim.value() == extent; });
 }
 
+// Null where every element is finite, or no float.
+std::unique_ptr<NonfiniteValue> first_nonfinite(const ir::Value& v, const Tensor& tensor) {
+  if (!is_floating(tensor.dtype())) return nullptr;
+  const std::vector<double> elements = ops::to_doubles(tensor);
+  std::unique_ptr<NonfiniteValue> found;
+  for (size_t i = 0; i < elements.size(); ++i) {
+    if (std::isfinite(elements[i])) continue;
+    if (found == nullptr) {
+      found = std::make_unique<NonfiniteValue>();
+      if (v.producer != nullptr) found->node = v.producer->name, found->op = op_display_name(*v.producer->op);
+      found->value = v.name;
+      found->type = tensor.type();
+      found->index = static_cast<int64_t>(i);
+      found->element = elements[i];
+    }
+    ++found->count;
+  }
+  return found;
+}
+
 }  // namespace
 
 Session::Session(std::shared_ptr<const Engine> engine, SessionOptions options)
-    : engine_(std::move(engine)), options_(options) {
-  for (const ir::State& s : engine_->graph().states()) {
-    states_.push_back(s.initial.clone());
-    state_pointers_.push_back(states_.back().mutable_raw());
-  }
+    : engine_(std::move(engine)), options_(std::move(options)) {
   input_pointers_.resize(engine_->graph().inputs().size());
   output_pointers_.resize(engine_->graph().outputs().size());
 }
@@ -34,7 +51,25 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Engine> e
   if (options.threads < 0 || options.threads > 1024)
     return fail(Code::kInvalidArgument, "threads is {}, 0 (all) to 1024 is wanted", options.threads);
   if (options.threads == 0) options.threads = available_threads();
-  return std::unique_ptr<Session>(new Session(std::move(engine), options));
+  std::unique_ptr<Session> session(new Session(std::move(engine), std::move(options)));
+  LOWP_TRY(session->add_states());
+  return session;
+}
+
+Status Session::add_states() {
+  for (const ir::State& s : engine_->graph().states()) {
+    auto shared = options_.states.find(s.name);
+    if (shared == options_.states.end()) {
+      states_.push_back(s.initial.clone());
+    } else if (!(shared->second.type() == s.value->type)) {
+      return error(Code::kShapeMismatch, "state '{}' is {}, the memory for it {}", s.name, s.value->type.to_string(),
+                   shared->second.type().to_string());
+    } else {
+      states_.push_back(shared->second);
+    }
+    state_pointers_.push_back(states_.back().mutable_raw());
+  }
+  return {};
 }
 
 Result<Session::CachedPlan*> Session::find_plan(std::span<const Tensor> inputs) {
@@ -128,6 +163,19 @@ Tensor* Session::state(std::string_view name) {
     if (states[i].name == name) return &states_[i];
   }
   return nullptr;
+}
+
+Result<std::unique_ptr<NonfiniteValue>> Session::find_nonfinite(std::span<const Tensor> inputs) {
+  std::unique_ptr<NonfiniteValue> found;
+  const ValueObserver look = [&](const ir::Value& v, const Tensor& tensor) {
+    if (found == nullptr) found = first_nonfinite(v, tensor);
+    return found == nullptr;
+  };
+  std::vector<Tensor> states;
+  for (const Tensor& s : states_) states.push_back(s.clone());
+  auto outputs = run_node_by_node(engine_->graph(), inputs, states, options_.threads, look);
+  if (!outputs && outputs.error().code() != Code::kCancelled) return fail(outputs.error());
+  return found;
 }
 
 std::vector<ProfileEntry> Session::profile() const {

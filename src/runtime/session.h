@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <list>
+#include <map>
 #include <memory>
 
 #include "base/aligned_buffer.h"
@@ -16,6 +17,10 @@ struct SessionOptions {
   int threads = 0;                              // 0: available_threads()
   size_t bind_cache_bytes = size_t{256} << 20;  // plans kept for other shapes, beyond the newest one
   bool profile = false;
+  // Memory for states by name, which the caller shares: a training session and one that evaluates have the same weights
+  // this way. It must outlive the session, have the state's type and not be read or written while the session runs.
+  // Other states begin with their initial content.
+  std::map<std::string, Tensor> states{};
 };
 
 // One line of a profile: a step, summed over runs.
@@ -27,6 +32,17 @@ struct ProfileEntry {
   int64_t nanoseconds = 0;  // total
   int64_t macs = 0;         // of one run
   size_t bytes = 0;         // of one run, read and written
+};
+
+// Where a run first met an infinity or NaN.
+struct NonfiniteValue {
+  std::string node;   // empty: an input or a state
+  std::string op;     // likewise
+  std::string value;  // the tensor's name
+  TensorType type;
+  int64_t index = 0;  // of the first such element
+  int64_t count = 0;
+  double element = 0;
 };
 
 class Session {
@@ -46,6 +62,10 @@ class Session {
   // before.
   Status run_into(std::span<const Tensor> inputs, std::span<Tensor> outputs);
 
+  // Runs once, node by node and without changing a state, and gives the first value in the order of nodes that is not
+  // finite; null where all are. Slow: for the step that went wrong.
+  Result<std::unique_ptr<NonfiniteValue>> find_nonfinite(std::span<const Tensor> inputs);
+
   // Ends a run in another thread at the next step, with kCancelled. Holds for one run.
   void cancel() { stop_.store(true, std::memory_order_relaxed); }
 
@@ -64,6 +84,7 @@ class Session {
     std::vector<std::pair<int64_t, int64_t>> timing;  // runs and nanoseconds of each step
   };
   Session(std::shared_ptr<const Engine> engine, SessionOptions options);
+  Status add_states();
   Result<CachedPlan*> find_plan(std::span<const Tensor> inputs);
   Result<CachedPlan*> bind_plan(std::vector<TensorType> inputs);
   Status execute(CachedPlan& cached, std::span<const Tensor> inputs, std::span<Tensor> outputs);

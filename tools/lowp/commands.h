@@ -17,5 +17,6 @@ void add_bench(CLI::App& app, Action& action);
 void add_compare(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_doctor(CLI::App& app, Action& action);
+void add_train(CLI::App& app, Action& action);
 
 }  // namespace lowp::tool

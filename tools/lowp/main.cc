@@ -18,6 +18,7 @@ int run(int argc, char** argv) {
   lowp::tool::add_compare(app, action);
   lowp::tool::add_inspect(app, action);
   lowp::tool::add_doctor(app, action);
+  lowp::tool::add_train(app, action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -16,10 +16,10 @@ from pathlib import Path
 from lowp.zoo._efficientnet import write_efficientnet_lite
 from lowp.zoo._fetch import PACKAGES, Package, cache_folder, fetch
 from lowp.zoo._gnmt import write_gnmt_decoder_step, write_gnmt_encoder
-from lowp.zoo._inputs import MiniLMTokenizer, photographs, preprocess_image
+from lowp.zoo._inputs import MiniLMTokenizer, minilm_vocabulary, photographs, preprocess_image
 from lowp.zoo._ncf import write_ncf
 from lowp.zoo._resnet import write_resnet50
-from lowp.zoo._transformer import write_bert_base, write_minilm
+from lowp.zoo._transformer import minilm_weights, write_bert_base, write_minilm
 
 PathLike = str | os.PathLike[str]
 
@@ -39,6 +39,8 @@ __all__ = [
     "gnmt_decoder_step",
     "gnmt_encoder",
     "minilm",
+    "minilm_vocabulary",
+    "minilm_weights",
     "ncf",
     "photographs",
     "preprocess_image",

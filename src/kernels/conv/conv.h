@@ -36,7 +36,10 @@ struct ConvArgs {
   int64_t in_ld = 0;              // elements between pixels, >= in_c
   const void* weights = nullptr;  // pack_conv
   void* out = nullptr;
-  int64_t out_ld = 0;   // elements between output pixels, >= out_c
+  int64_t out_ld = 0;  // elements between output pixels, >= out_c
+  // Elements between output rows and between output images, where pixels do not follow one another (the gradient of a
+  // strided convolution); both 0 where they do.
+  int64_t out_line = 0, out_image = 0;
   Epilogue epilogue;    // [out_c] bias and scale; residual rows are output pixels
   KernelChoice choice;  // one of conv_candidates()
 };

@@ -202,5 +202,43 @@ TEST(Elementwise, QuantizedBinary) {
   }
 }
 
+// 16-bit floats: the bits of f32 arithmetic on widened values, rounded once.
+TEST(Elementwise, StoredFloatsAreWidenedAndRoundedOnce) {
+  test::Random random;
+  constexpr int64_t kRows = 3, kN = 5001;
+  for (DType dtype : {DType::kBF16, DType::kF16}) {
+    auto narrow = [&](float v) { return dtype == DType::kBF16 ? BFloat16(v).bits : Float16(v).bits; };
+    auto wide = [&](uint16_t bits) {
+      return dtype == DType::kBF16 ? static_cast<float>(BFloat16::from_bits(bits))
+                                   : static_cast<float>(Float16::from_bits(bits));
+    };
+    GuardedBuffer<uint16_t> x(kRows * kN), row(kN), want(kRows * kN), want_sum(kRows * kN);
+    for (uint16_t& v : x) v = narrow(random.uniform(-300.0f, 300.0f));
+    for (uint16_t& v : row) v = narrow(random.uniform(-300.0f, 300.0f));
+    for (int64_t i = 0; i < kRows * kN; ++i) {
+      const auto k = static_cast<size_t>(i);
+      want[k] = narrow(wide(x[k]) * wide(x[k]));
+      want_sum[k] = narrow(wide(x[k]) + wide(row[static_cast<size_t>(i % kN)]));
+    }
+    const int64_t shape[] = {kRows, kN};
+    Broadcast nest;
+    ASSERT_TRUE(make_broadcast(shape, 2, shape + 1, 1, &nest));
+    test::for_each_target([&](int threads) {
+      GuardedBuffer<uint16_t> y(kRows * kN);
+      unary_stored(Unary::kSquare, {}, dtype, x.data(), y.data(), kRows * kN, threads);
+      test::expect_same(y, want);
+      binary_stored(Binary::kAdd, dtype, nest, x.data(), row.data(), y.data(), threads);
+      test::expect_same(y, want_sum);
+      GuardedBuffer<float> f(kRows * kN);
+      convert_stored(dtype, x.data(), DType::kF32, f.data(), kRows * kN, threads);
+      convert_stored(DType::kF32, f.data(), dtype, y.data(), kRows * kN, threads);
+      test::expect_same(y, x);
+      convert_stored(dtype, x.data(), dtype == DType::kF16 ? DType::kBF16 : DType::kF16, y.data(), kRows * kN, threads);
+      for (size_t i = 0; i < y.size(); i += 97)
+        EXPECT_EQ(y[i], dtype == DType::kF16 ? BFloat16(f[i]).bits : Float16(f[i]).bits);
+    });
+  }
+}
+
 }  // namespace
 }  // namespace lowp::kernels

@@ -420,23 +420,38 @@ class Block {
       p_.tiles->tile[count][s.np](t);
       t.prefetch = static_cast<const char*>(t.prefetch) + fetched;
     }
-    const int64_t row = start_ + begin;
-    EpilogueArgs out{
-        .e = &e,
-        .acc = acc,
-        .acc_ld = t.acc_ld,
-        .rows = static_cast<int>(rows),
-        .cols = static_cast<int>(columns),
-        .n0 = job_.n0 + column,
-        .out = static_cast<char*>(job_.c_out) + (row * job_.ldc + column) * out_bytes_,
-        .ldc = job_.ldc,
-        .residual = nullptr,
-        .bias_added = t.bias != nullptr,
-    };
-    if (e.residual != nullptr) {
-      out.residual = static_cast<const char*>(e.residual) + (row * e.residual_ld + job_.n0 + column) * residual_bytes_;
+    for_runs(start_ + begin, rows, [&](int64_t row, int64_t count, int64_t place) {
+      EpilogueArgs out{
+          .e = &e,
+          .acc = acc + (row - start_ - begin) * t.acc_ld,
+          .acc_ld = t.acc_ld,
+          .rows = static_cast<int>(count),
+          .cols = static_cast<int>(columns),
+          .n0 = job_.n0 + column,
+          .out = static_cast<char*>(job_.c_out) + (place + column) * out_bytes_,
+          .ldc = job_.ldc,
+          .residual = nullptr,
+          .bias_added = t.bias != nullptr,
+      };
+      if (e.residual != nullptr) {
+        out.residual =
+            static_cast<const char*>(e.residual) + (row * e.residual_ld + job_.n0 + column) * residual_bytes_;
+      }
+      epilogue_(out);
+    });
+  }
+
+  // Calls body(row, count, place) for pieces of rows [row, row + count) of C that lie ldc apart, the first of them at
+  // element `place`.
+  template <typename Body>
+  void for_runs(int64_t row, int64_t count, Body&& body) const {
+    const RowPlaces& p = job_.c_places;
+    if (p.run == 0) return body(row, count, row * job_.ldc);
+    for (const int64_t end = row + count; row < end;) {
+      const int64_t line = row / p.run, at = row % p.run, n = std::min(end - row, p.run - at);
+      body(row, n, line / p.lines * p.image + line % p.lines * p.line + at * job_.ldc);
+      row += n;
     }
-    epilogue_(out);
   }
 
   // The biases of a segment's columns, which the last tile of a row reads beyond N.
@@ -451,7 +466,9 @@ class Block {
   void fetch_outputs(int64_t r0, int64_t count, int64_t column, int64_t columns) const {
     const Epilogue& e = *job_.epilogue;
     const int64_t row = start_ + r0;
-    prefetch_rows<1>(job_.c_out, row * job_.ldc + column, job_.ldc, out_bytes_, count, columns);
+    for_runs(row, count, [&](int64_t, int64_t n, int64_t place) {
+      prefetch_rows<1>(job_.c_out, place + column, job_.ldc, out_bytes_, n, columns);
+    });
     if (e.residual != nullptr && e.residual != job_.c_out) {
       prefetch_rows<0>(e.residual, row * e.residual_ld + job_.n0 + column, e.residual_ld, residual_bytes_, count,
                        columns);

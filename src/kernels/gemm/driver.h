@@ -7,6 +7,13 @@
 
 namespace lowp::kernels {
 
+// Rows of C that do not follow one another: `run` rows lie ldc apart, `lines` such runs `line` elements, and groups of
+// lines `image` elements.
+struct RowPlaces {
+  int64_t run = 0;  // 0: all rows lie ldc apart
+  int64_t lines = 0, line = 0, image = 0;
+};
+
 struct GemmJob {
   int64_t m = 0, n = 0;
   int64_t taps = 1, c = 0;  // K = taps * c
@@ -22,6 +29,7 @@ struct GemmJob {
   const void* b = nullptr;
   void* c_out = nullptr;  // row 0, channel n0
   int64_t ldc = 0;
+  RowPlaces c_places = {};
   const Epilogue* epilogue = nullptr;
   bool backwards = false;  // panels from the last to the first
   int64_t n0 = 0;          // channel of column 0 in bias, scale and residual

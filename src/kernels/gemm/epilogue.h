@@ -5,18 +5,18 @@
 //
 // where r is the residual, left out when there is none:
 //   f32:    r = residual[m, n]
-//   bf16:   r = f32(residual[m, n])
+//   bf16, f16: r = f32(residual[m, n])
 //   u8, s8: r = f32(residual[m, n] - residual_zero) * residual_scale
-// An f32 or bf16 residual is added (one rounding); a u8 or s8 one is y = fma(f32(q - zero), residual_scale, y). No
-// other multiply-add is fused. f32(s32) rounds to nearest even; acc + bias_s32 must not leave s32 (K <= kMaxInt8K keeps
-// acc in).
+// A float residual is added (one rounding); a u8 or s8 one is y = fma(f32(q - zero), residual_scale, y). No other
+// multiply-add is fused. f32(s32) rounds to nearest even; acc + bias_s32 must not leave s32 (K <= kMaxInt8K keeps acc
+// in).
 //
 // INT8 to INT8 (out u8 or s8, no activation but relu and clip, residual none, u8 or s8) takes one multiplication less:
 //   m[n] = scale[n] * out_inv_scale, rm = residual_scale * out_inv_scale, each rounded once,
 //   y out_inv_scale is  f32(acc + bias_s32[n]) * m[n],  or with a residual
 //                       fma(f32(residual[m, n]), rm, fma(f32(acc + bias_s32[n]), m[n], -(f32(residual_zero) * rm)))
 //
-// Stores: f32 as is; bf16 rounds to nearest even; u8 and s8:
+// Stores: f32 as is; bf16 and f16 round to nearest even; u8 and s8:
 //   q = s32(rne(clamp(y * out_inv_scale, qmin - out_zero, qmax - out_zero))) + out_zero, [qmin, qmax] being out_range
 // out_inv_scale is 1 / scale, rounded once by the caller: a multiplication, where ONNX's QuantizeLinear divides; the
 // two differ only where y / scale lies within an ulp of a tie. relu and clip join the clamp, which changes no bit; NaN
@@ -64,7 +64,7 @@ struct Epilogue {
   float lo = 0.0f, hi = 0.0f;
   float alpha = 0.0f;
 
-  DType out = DType::kF32;  // kF32, kBF16, kU8, kI8
+  DType out = DType::kF32;  // kF32, kBF16, kF16, kU8, kI8
   float out_inv_scale = 1.0f;
   int32_t out_zero = 0;
   StoredRange out_range;

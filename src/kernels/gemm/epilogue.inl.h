@@ -80,6 +80,7 @@ constexpr bool kRequant<RequantIn<kBias>> = true;
 [[gnu::always_inline]] inline F32 add_residual(const Epilogue& e, const void* residual, int64_t at, int lanes, F32 y) {
   if (e.residual_dtype == DType::kF32) return y + load_n(static_cast<const float*>(residual) + at, lanes);
   if (e.residual_dtype == DType::kBF16) return y + load_bf16_n(static_cast<const uint16_t*>(residual) + at, lanes);
+  if (e.residual_dtype == DType::kF16) return y + load_f16_n(static_cast<const uint16_t*>(residual) + at, lanes);
   const I32 q = load_residual_q8(e, residual, at, lanes);
   return fma(to_float(q - set_int(e.residual_zero)), set(e.residual_scale), y);
 }
@@ -94,6 +95,11 @@ struct OutBF16 {
   uint16_t* out;
   explicit OutBF16(const EpilogueArgs& t) : out(static_cast<uint16_t*>(t.out)) {}
   void operator()(int64_t at, int lanes, F32 y) const { store_bf16_n(out + at, y, lanes); }
+};
+struct OutF16 {
+  uint16_t* out;
+  explicit OutF16(const EpilogueArgs& t) : out(static_cast<uint16_t*>(t.out)) {}
+  void operator()(int64_t at, int lanes, F32 y) const { store_f16_n(out + at, y, lanes); }
 };
 // The clamp has left q inside its type, so that AVX-512 can truncate.
 template <bool kSigned>
@@ -246,6 +252,7 @@ void epilogue_tile(const EpilogueArgs& t) {
   if (a == Activation::kGelu && t.residual == nullptr) {
     switch (t.e->out) {
       case DType::kBF16: return epilogue_loop<In, OutBF16, Act::kGelu, false>(t);
+      case DType::kF16: return epilogue_loop<In, OutF16, Act::kGelu, false>(t);
       case DType::kU8: return epilogue_loop<In, OutQuantized<false, false>, Act::kGelu, false>(t);
       case DType::kI8: return epilogue_loop<In, OutQuantized<true, false>, Act::kGelu, false>(t);
       default: return epilogue_loop<In, OutF32, Act::kGelu, false>(t);
@@ -256,6 +263,10 @@ void epilogue_tile(const EpilogueArgs& t) {
       if (none) return epilogue_residual<In, OutBF16, Act::kNone>(t);
       if (clip) return epilogue_residual<In, OutBF16, Act::kClip>(t);
       return epilogue_residual<In, OutBF16, Act::kOther>(t);
+    case DType::kF16:
+      if (none) return epilogue_residual<In, OutF16, Act::kNone>(t);
+      if (clip) return epilogue_residual<In, OutF16, Act::kClip>(t);
+      return epilogue_residual<In, OutF16, Act::kOther>(t);
     case DType::kU8:
       if (none || clip) return epilogue_residual<In, OutQuantized<false, false>, Act::kNone>(t);
       return epilogue_residual<In, OutQuantized<false, false>, Act::kOther>(t);

@@ -86,7 +86,7 @@ template <typename Step, int MR, int NP>
       LOWP_UNROLL for (int i = 0; i < MR; ++i) acc[i][p] = start;
     }
   };
-  bool first = true;
+  bool first = !t.accumulate;
   auto flush = [&]() __attribute__((always_inline)) {
     LOWP_UNROLL for (int i = 0; i < MR; ++i) {
       LOWP_UNROLL for (int p = 0; p < NP; ++p) Step::flush(out, i * t.acc_ld + p * 16, acc[i][p], first);

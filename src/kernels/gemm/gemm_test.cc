@@ -204,10 +204,10 @@ TEST(Gemm, CandidatesDiffer) {
 TEST(Gemm, Epilogues) {
   uint64_t seed = 0;
   for (const Case& c : {kCases[0], kCases[3], kCases[6]}) {
-    for (DType out : {DType::kF32, DType::kBF16, DType::kU8, DType::kI8}) {
+    for (DType out : {DType::kF32, DType::kBF16, DType::kF16, DType::kU8, DType::kI8}) {
       for (Activation activation : testing::kAllActivations) {
         check(c, 7, 37, 20, ++seed, {activation, out, false, DType::kF32});
-        for (DType residual : {DType::kF32, DType::kBF16, DType::kU8, DType::kI8}) {
+        for (DType residual : {DType::kF32, DType::kBF16, DType::kF16, DType::kU8, DType::kI8}) {
           check(c, 7, 37, 20, ++seed, {activation, out, true, residual});
         }
         if (HasFatalFailure()) return;
@@ -331,7 +331,7 @@ TEST(Gemm, NonFiniteFloats) {
   a[3 * k] = 1e-42f;
   GuardedBuffer b(packed_bytes(WeightKind::kF32, k, n), kPackedAlign);
   pack_f32(w.data(), n, false, k, n, b.as<float>());
-  for (DType out : {DType::kF32, DType::kBF16, DType::kU8, DType::kI8}) {
+  for (DType out : {DType::kF32, DType::kBF16, DType::kF16, DType::kU8, DType::kI8}) {
     for (Activation activation : {Activation::kNone, Activation::kRelu, Activation::kClip}) {
       const size_t bytes = static_cast<size_t>(m * n) * static_cast<size_t>(dtype_bits(out)) / 8;
       std::vector<uint8_t> want(bytes), got(bytes);

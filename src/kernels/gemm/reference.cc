@@ -36,6 +36,7 @@ float add_residual(const Epilogue& e, int64_t at, float y) {
   switch (e.residual_dtype) {
     case DType::kF32: return y + static_cast<const float*>(e.residual)[at];
     case DType::kBF16: return y + static_cast<float>(static_cast<const BFloat16*>(e.residual)[at]);
+    case DType::kF16: return y + static_cast<float>(static_cast<const Float16*>(e.residual)[at]);
     case DType::kU8:
       return std::fma(static_cast<float>(static_cast<const uint8_t*>(e.residual)[at] - e.residual_zero),
                       e.residual_scale, y);
@@ -87,6 +88,8 @@ void store(const Epilogue& e, void* out, int64_t at, float y) {
     static_cast<float*>(out)[at] = y;
   } else if (e.out == DType::kBF16) {
     static_cast<BFloat16*>(out)[at] = BFloat16(y);
+  } else if (e.out == DType::kF16) {
+    static_cast<Float16*>(out)[at] = Float16(y);
   } else {
     Epilogue plain = e;
     plain.activation = Activation::kNone;

@@ -36,6 +36,7 @@ struct TileArgs {
   void* acc;                      // f32 or s32, [rows][acc_ld], of which groups * panels * 16 columns are written
   int64_t acc_ld = 0;             // elements
   const int32_t* bias = nullptr;  // INT8: what sums start from, [groups * panels * 16], or null
+  bool accumulate = false;        // float: partial sums are added to what acc holds
 };
 using TileFn = void (*)(const TileArgs&);
 

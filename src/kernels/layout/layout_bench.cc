@@ -65,7 +65,7 @@ BENCHMARK(max_pool_bench)
 void global_pool_bench(benchmark::State& state) {
   PoolArgs a = global_pool_args(1, 7, 7, 2048);
   std::vector<float> x(49 * 2048), y(2048);
-  for (auto _ : state) average_pool_f32(a, x.data(), y.data(), 1);
+  for (auto _ : state) average_pool(a, DType::kF32, x.data(), y.data(), 1);
   report(state, 49 * 2048 * 4);
 }
 BENCHMARK(global_pool_bench)->Name("Pool/global_average");

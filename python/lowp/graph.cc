@@ -1,0 +1,338 @@
+// Graphs that Python builds (lowp.nn traces modules into them), and sessions that share their states with numpy arrays.
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "arrays.h"
+#include "bindings.h"
+#include "errors.h"
+#include "ops/text.h"
+#include "passes/mixed_precision.h"
+#include "train/training.h"
+
+namespace lowp::python {
+namespace {
+
+// A graph under construction; nothing may be added once a program was made of it.
+struct Graph {
+  std::shared_ptr<ir::Graph> graph = std::make_shared<ir::Graph>();
+};
+
+struct Value {
+  std::shared_ptr<ir::Graph> graph;  // keeps the value alive
+  ir::Value* value = nullptr;
+};
+
+DType dtype_named(const std::string& name) {
+  const std::optional<DType> dtype = dtype_from_name(name);
+  if (!dtype) throw_status(error(Code::kInvalidArgument, "there is no dtype '{}'", name));
+  return *dtype;
+}
+
+ir::TensorType type_from(const std::string& dtype, nb::handle shape) {
+  ir::Dims dims;
+  for (nb::handle extent : shape) {
+    if (extent.is_none()) {
+      dims.emplace_back();
+    } else if (nb::isinstance<nb::str>(extent)) {
+      dims.push_back(ir::Dim::symbol(nb::cast<std::string>(extent)));
+    } else {
+      const auto n = nb::cast<int64_t>(extent);
+      if (n < 0) throw_status(error(Code::kInvalidArgument, "an extent is {}", n));
+      dims.emplace_back(n);
+    }
+  }
+  return {dtype_named(dtype), std::move(dims)};
+}
+
+// A copy of a (buffer, shape, dtype name) triple.
+ir::Tensor tensor_from(nb::handle triple) {
+  BufferViews views;
+  views.add(dtype_named(nb::cast<std::string>(triple[2])), triple[0], triple[1], false);
+  return views.tensors()[0].clone();
+}
+
+AttrMap attributes_from(const nb::dict& attributes) {
+  AttrMap map;
+  for (auto [key, value] : attributes) {
+    const auto name = nb::cast<std::string>(key);
+    if (nb::isinstance<nb::bool_>(value) || nb::isinstance<nb::int_>(value)) {
+      map[name] = nb::cast<int64_t>(nb::int_(nb::borrow<nb::object>(value)));
+    } else if (nb::isinstance<nb::float_>(value)) {
+      map[name] = nb::cast<float>(value);
+    } else if (nb::isinstance<nb::str>(value)) {
+      map[name] = nb::cast<std::string>(value);
+    } else if (nb::isinstance<nb::list>(value)) {
+      const nb::list list = nb::borrow<nb::list>(value);
+      if (list.size() > 0 && nb::isinstance<nb::str>(list[0])) {
+        map[name] = nb::cast<std::vector<std::string>>(value);
+      } else if (list.size() > 0 && nb::isinstance<nb::float_>(list[0])) {
+        map[name] = nb::cast<std::vector<float>>(value);
+      } else {
+        map[name] = nb::cast<std::vector<int64_t>>(value);
+      }
+    } else {
+      throw_status(error(Code::kInvalidArgument, "attribute '{}' is neither a number, a string nor a list", name));
+    }
+  }
+  return map;
+}
+
+Value input(const Graph& g, const std::string& name, const std::string& dtype, nb::handle shape) {
+  return {g.graph, g.graph->add_input(name, type_from(dtype, shape))};
+}
+
+Value state(const Graph& g, const std::string& name, const std::string& dtype, nb::handle shape) {
+  for (const ir::State& s : g.graph->states()) {
+    if (s.name == name) throw_status(error(Code::kInvalidArgument, "there is a state '{}' already", name));
+  }
+  const ir::TensorType type = type_from(dtype, shape);
+  if (!type.concrete())
+    throw_status(
+        error(Code::kShapeMismatch, "state '{}' is {}, a state's extents are numbers", name, type.to_string()));
+  return {g.graph, g.graph->add_state(name, value_or_throw(ir::Tensor::allocate(type.dtype, type.extents())))};
+}
+
+Value constant(const Graph& g, const std::string& name, nb::handle triple) {
+  return {g.graph, g.graph->add_constant(name, tensor_from(triple))};
+}
+
+std::vector<ir::Value*> values_of(const Graph& g, nb::handle list) {
+  std::vector<ir::Value*> values;
+  for (nb::handle item : list) {
+    if (item.is_none()) {
+      values.push_back(nullptr);
+      continue;
+    }
+    const auto& v = nb::cast<const Value&>(item);
+    if (v.graph != g.graph)
+      throw_status(error(Code::kInvalidArgument, "'{}' is a value of another graph", v.value->name));
+    values.push_back(v.value);
+  }
+  return values;
+}
+
+nb::list op(const Graph& g, const std::string& name, nb::handle inputs, const nb::dict& attributes, size_t outputs,
+            const std::string& domain, const std::string& node_name) {
+  GraphBuilder builder(*g.graph);
+  const std::vector<ir::Value*> results = value_or_throw(
+      builder.try_op(outputs, name, values_of(g, inputs), attributes_from(attributes), domain, node_name));
+  nb::list list;
+  for (ir::Value* v : results) list.append(Value{g.graph, v});
+  return list;
+}
+
+void set_update(const Graph& g, const Value& state, const Value& update) {
+  for (ir::State& s : g.graph->states()) {
+    if (s.value != state.value) continue;
+    if (!(s.value->type == update.value->type))
+      throw_status(error(Code::kShapeMismatch, "state '{}' is {}, its update {}", s.name, s.value->type.to_string(),
+                         update.value->type.to_string()));
+    s.update = update.value;
+    return;
+  }
+  throw_status(error(Code::kInvalidArgument, "'{}' is no state", state.value->name));
+}
+
+void output(const Graph& g, const std::string& name, const Value& value) {
+  g.graph->outputs().push_back({name, value.value});
+}
+
+// The nodes of a model, its inputs being `inputs`, and constants named in `states` those values. Gives its outputs.
+nb::list splice(const Graph& g, const Model& model, nb::handle inputs, const std::map<std::string, nb::object>& states,
+                const std::string& prefix) {
+  std::unordered_map<const ir::Value*, ir::Value*> at;
+  const std::vector<ir::Value*> given = values_of(g, inputs);
+  if (given.size() != model.graph.inputs().size())
+    throw_status(error(Code::kInvalidArgument, "{} inputs were given, the model wants {}", given.size(),
+                       model.graph.inputs().size()));
+  for (size_t i = 0; i < given.size(); ++i) at[model.graph.inputs()[i]] = given[i];
+  for (const auto& v : model.graph.values()) {
+    if (!v->is_constant()) continue;
+    const auto state = states.find(v->name);
+    at[v.get()] = state != states.end() ? nb::cast<const Value&>(state->second).value
+                                        : g.graph->add_constant(prefix + v->name, v->constant);
+  }
+  for (const auto& node : model.graph.nodes()) {
+    std::vector<ir::Value*> operands;
+    for (const ir::Value* v : node->inputs) operands.push_back(v == nullptr ? nullptr : at.at(v));
+    ir::Node* copy =
+        g.graph->add_node(node->op, node->attrs, std::move(operands), node->outputs.size(), prefix + node->name);
+    for (size_t i = 0; i < node->outputs.size(); ++i) {
+      if (node->outputs[i] != nullptr) at[node->outputs[i]] = copy->outputs[i];
+    }
+  }
+  check(infer_types(*g.graph));
+  nb::list list;
+  for (const auto& o : model.graph.outputs()) list.append(Value{g.graph, at.at(o.value)});
+  return list;
+}
+
+// Names, dtypes, shapes and content of a model's floating-point constants.
+nb::list float_constants(const Model& model) {
+  nb::list list;
+  for (const auto& v : model.graph.values()) {
+    if (!v->is_constant() || v->constant.dtype() != DType::kF32 || v->uses.empty()) continue;
+    list.append(nb::make_tuple(v->name, to_numpy(v->constant.clone())));
+  }
+  return list;
+}
+
+// Runs on one graph with its states in memory that numpy arrays have.
+class Program {
+ public:
+  Program(const Graph& g, int threads, bool profile, nb::handle states) : graph_(g.graph->clone()) {
+    {
+      const nb::gil_scoped_release release;
+      check(train::lower(*graph_));
+    }
+    runtime::SessionOptions options;
+    options.threads = threads;
+    options.profile = profile;
+    for (const ir::State& s : graph_->states()) {
+      const nb::object pair = states[s.name.c_str()];
+      state_views_.add(s.value->type.dtype, pair[0], pair[1], true);
+      options.states[s.name] = state_views_.tensors().back();
+    }
+    auto engine = std::make_shared<runtime::Engine>(std::move(graph_));
+    session_ = value_or_throw(runtime::Session::create(std::move(engine), std::move(options)));
+  }
+
+  nb::list run(nb::handle inputs) {
+    BufferViews views;
+    views.assign(session_->engine().graph(), inputs);
+    Result<std::vector<ir::Tensor>> outputs;
+    {
+      const nb::gil_scoped_release release;
+      outputs = session_->run(views.tensors());
+    }
+    if (!outputs) throw_status(outputs.error());
+    nb::list list;
+    for (ir::Tensor& t : *outputs) list.append(to_numpy(std::move(t)));
+    return list;
+  }
+
+  // None, or (node, op, value, dtype and shape, index, count, element).
+  nb::object find_nonfinite(nb::handle inputs) {
+    BufferViews views;
+    views.assign(session_->engine().graph(), inputs);
+    std::unique_ptr<runtime::NonfiniteValue> found;
+    {
+      const nb::gil_scoped_release release;
+      found = value_or_throw(session_->find_nonfinite(views.tensors()));
+    }
+    if (found == nullptr) return nb::none();
+    return nb::make_tuple(found->node, found->op, found->value, found->type.to_string(), found->index, found->count,
+                          found->element);
+  }
+
+  void cancel() { session_->cancel(); }
+  size_t arena_bytes() const { return session_->arena_bytes(); }
+  std::string text() const { return to_text(session_->engine().graph()); }
+
+  nb::list inputs() const {
+    nb::list list;
+    for (const ir::Value* v : session_->engine().graph().inputs()) list.append(describe(v->name, v->type));
+    return list;
+  }
+  nb::list outputs() const {
+    nb::list list;
+    for (const auto& o : session_->engine().graph().outputs()) list.append(describe(o.name, o.value->type));
+    return list;
+  }
+  nb::list profile() const {
+    nb::list list;
+    for (const auto& e : session_->profile())
+      list.append(nb::make_tuple(e.node, e.op, e.kernel, e.runs, e.nanoseconds, e.macs, e.bytes));
+    return list;
+  }
+
+ private:
+  std::unique_ptr<ir::Graph> graph_;  // until the session has it
+  BufferViews state_views_;
+  std::unique_ptr<runtime::Session> session_;
+};
+
+// The model with the states' present content as constants.
+Model freeze(const Graph& g, nb::handle states) {
+  std::unique_ptr<ir::Graph> frozen = g.graph->clone();
+  for (const ir::State& s : frozen->states()) {
+    const nb::object pair = states[s.name.c_str()];
+    BufferViews views;
+    views.add(s.value->type.dtype, pair[0], pair[1], false);
+    if (!(views.tensors()[0].type() == s.value->type))
+      throw_status(error(Code::kShapeMismatch, "state '{}' is {}, its content {}", s.name, s.value->type.to_string(),
+                         views.tensors()[0].type().to_string()));
+    frozen->replace_uses(s.value, frozen->add_constant(s.name + ":trained", views.tensors()[0].clone()));
+  }
+  frozen->states().clear();
+  frozen->remove_dead();
+  return {std::move(*frozen)};
+}
+
+}  // namespace
+
+void bind_graph(nb::module_& module) {
+  nb::class_<Value>(module, "Value", "A value of a graph.")
+      .def_prop_ro("name", [](const Value& v) { return v.value->name; })
+      .def_prop_ro(
+          "type", [](const Value& v) { return describe(v.value->name, v.value->type); },
+          "(name, dtype, extents): None where the rank is not known.");
+  nb::class_<Graph>(module, "Graph", "A graph under construction.")
+      .def(nb::init<>())
+      .def("input", &input, nb::arg("name"), nb::arg("dtype"), nb::arg("shape"))
+      .def("state", &state, nb::arg("name"), nb::arg("dtype"), nb::arg("shape"),
+           "A value that persists between runs; a program is given its memory.")
+      .def("constant", &constant, nb::arg("name"), nb::arg("array"), "From (buffer, shape, dtype name).")
+      .def("op", &op, nb::arg("name"), nb::arg("inputs"), nb::arg("attributes"), nb::arg("outputs"), nb::arg("domain"),
+           nb::arg("node_name"), "Adds a node; gives its outputs.")
+      .def("set_update", &set_update, nb::arg("state"), nb::arg("update"), "What the state becomes after a run.")
+      .def("output", &output, nb::arg("name"), nb::arg("value"))
+      .def("splice", &splice, nb::arg("model"), nb::arg("inputs"), nb::arg("states"), nb::arg("prefix"),
+           "Adds a model's nodes; gives its outputs.")
+      .def(
+          "states",
+          [](const Graph& g) {
+            nb::list list;
+            for (const ir::State& s : g.graph->states())
+              list.append(nb::make_tuple(describe(s.name, s.value->type), to_numpy(s.initial.clone())));
+            return list;
+          },
+          "Description and initial content of each state.")
+      .def(
+          "mixed_precision",
+          [](const Graph& g, const std::string& dtype, const std::string& lists) {
+            check(passes::mixed_precision(*g.graph, dtype_named(dtype),
+                                          value_or_throw(passes::precision_lists_from_json(lists))));
+          },
+          nb::arg("dtype"), nb::arg("lists"), "Casts by the lists (JSON).")
+      .def(
+          "add_training",
+          [](const Graph& g, const std::string& loss, const std::string& options) {
+            return value_or_throw(
+                train::add_training(*g.graph, loss, value_or_throw(train::options_from_json(options))));
+          },
+          nb::arg("loss"), nb::arg("options"), "Makes a run a step of training (options: JSON); names what is trained.")
+      .def("freeze", &freeze, nb::arg("states"), "The model with the content of states as constants.")
+      .def("text", [](const Graph& g) { return to_text(*g.graph); });
+  nb::class_<Program>(module, "Program", "A graph that runs, with states in the caller's arrays.")
+      .def(nb::init<const Graph&, int, bool, nb::handle>(), nb::arg("graph"), nb::arg("threads"), nb::arg("profile"),
+           nb::arg("states"))
+      .def("run", &Program::run, nb::arg("inputs"), "Pairs of buffer and shape in, pairs of array and shape out.")
+      .def("find_nonfinite", &Program::find_nonfinite, nb::arg("inputs"),
+           "Runs without changing states; (node, op, value, type, index, count, element) of the first tensor with an "
+           "infinity or NaN, or None.")
+      .def("cancel", &Program::cancel)
+      .def("profile", &Program::profile, "(node, op, kernel, runs, nanoseconds, macs, bytes) of each step.")
+      .def("text", &Program::text)
+      .def_prop_ro("arena_bytes", &Program::arena_bytes)
+      .def_prop_ro("inputs", &Program::inputs)
+      .def_prop_ro("outputs", &Program::outputs);
+  module.def("float_constants", &float_constants, nb::arg("model"), "Name and content of a model's f32 constants.");
+  module.def(
+      "precision_lists", [] { return passes::precision_lists_to_json(passes::PrecisionLists{}); },
+      "The default lists of mixed precision, as JSON.");
+}
+
+}  // namespace lowp::python

@@ -1,0 +1,262 @@
+"""Runs a recipe: `lowp train RECIPE.toml`, or :func:`run` from Python."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lowp import errors, nn, optim
+from lowp._engine import compile as compile_model
+from lowp.train.checkpoint import CheckpointFolder, Metadata
+from lowp.train.logs import EarlyStopping, open_logs
+from lowp.train.recipe import Recipe
+from lowp.train.schedules import Plateau
+from lowp.train.tasks import Task, make_task
+from lowp.train.trainer import Trainer
+
+Report = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run gave.
+
+    Attributes:
+        steps: taken in all, those before a resume included.
+        metrics: of the last evaluation.
+        skipped: steps whose gradients were not finite.
+        engine: file of the compiled model, its metrics and size; None where the recipe compiles nothing.
+        interrupted: Ctrl-C ended the run after a checkpoint; the same command goes on.
+    """
+
+    steps: int
+    metrics: dict[str, float]
+    skipped: int
+    seconds: float
+    engine: dict[str, Any] | None
+    interrupted: bool
+
+    def to_json(self) -> str:
+        """For programs."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+
+def make_optimizer(recipe: Recipe, steps: int, larger_is_better: bool) -> tuple[optim.Optimizer, Plateau | None]:
+    """The recipe's optimizer with its schedule; the schedule itself where it follows a metric."""
+    o = recipe.optimizer
+    schedule = recipe.schedule.build(steps, larger_is_better)
+    common: dict[str, Any] = {"lr": o.lr, "weight_decay": o.weight_decay, "schedule": schedule}
+    made: optim.Optimizer
+    if o.name == "sgd":
+        made = optim.SGD(**common, momentum=o.momentum, nesterov=o.nesterov)
+    else:
+        kinds = {"adam": optim.Adam, "adamw": optim.AdamW, "lamb": optim.LAMB}
+        made = kinds[o.name](**common, betas=o.betas, eps=o.eps)
+    return made, schedule if isinstance(schedule, Plateau) else None
+
+
+@contextmanager
+def _finish_step_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM are noticed between steps; a second one ends at once. Gives a function that tells."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, _: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Run:
+    """One recipe on its way."""
+
+    def __init__(self, recipe: Recipe, report: Report) -> None:
+        self.recipe, self.report = recipe, report
+        nn.seed(recipe.train.seed)
+        self.task: Task = make_task(recipe)
+        self.loader = self.task.loader()
+        train = recipe.train
+        per_epoch = len(self.loader)
+        total = per_epoch * train.epochs if train.epochs else None
+        self.total = min(n for n in (total, train.steps) if n is not None)
+        self.optimizer, self.plateau = make_optimizer(recipe, self.total, self.task.larger_is_better)
+        self.trainer = Trainer(
+            self.task.model,
+            self.task.loss,
+            self.optimizer,
+            precision=train.precision,
+            clip_norm=train.clip_norm,
+            threads=train.threads,
+            seed=train.seed,
+        )
+        self.folder = CheckpointFolder(train.folder, train.keep, self.task.larger_is_better)
+        e = recipe.early_stopping
+        self.stopping = EarlyStopping(e.patience, e.better == "larger", e.threshold) if e else None
+        self.step = 0
+        self.metrics: dict[str, float] = {}
+        self._evaluated_at = -1
+
+    # ---- checkpoints
+
+    def resume(self) -> None:
+        """Goes on from the folder's last checkpoint, where there is one.
+
+        Raises:
+            InvalidArgument: it is another recipe's.
+        """
+        found = self.folder.latest()
+        if found is None:
+            return
+        m = found.metadata
+        if m.recipe_digest != self.recipe.digest:
+            raise errors.InvalidArgument(
+                f"checkpoint '{found.path}' belongs to another recipe; choose another train.folder, or remove it"
+            )
+        self.trainer.load_state_dict(found.tensors)
+        self.loader.restore(m.loader)
+        self.step = m.step
+        self.metrics = dict(m.extra.get("metrics", {}))
+        self._evaluated_at = int(m.extra.get("evaluated_at", -1))
+        if self.plateau and m.extra.get("plateau"):
+            self.plateau.restore(m.extra["plateau"])
+        if self.stopping and m.extra.get("stopping"):
+            self.stopping.restore(m.extra["stopping"])
+        self.report(f"going on from '{found.path}', step {self.step} of {self.total}")
+
+    def save(self) -> None:
+        """A checkpoint of now."""
+        state = self.loader.state()
+        fresh = self._evaluated_at == self.step
+        extra: dict[str, Any] = {"metrics": self.metrics, "evaluated_at": self._evaluated_at}
+        if self.plateau:
+            extra["plateau"] = self.plateau.state()
+        if self.stopping:
+            extra["stopping"] = self.stopping.state()
+        tensors = self.trainer.state_dict()
+        metadata = Metadata(
+            step=self.step,
+            epoch=int(state["epoch"]),
+            loader=dict(state),
+            seeds={"train": self.recipe.train.seed},
+            loss_scale=float(tensors.get("optimizer:loss_scale", 1.0)),
+            recipe_digest=self.recipe.digest,
+            metric=self.metrics.get(self.task.metric) if fresh else None,
+            extra=extra,
+        )
+        self.folder.save(tensors, metadata)
+
+    # ---- work
+
+    def evaluate(self) -> bool:
+        """Figures on held-out data; True where it is time to stop."""
+        self.metrics = self.task.evaluate(self.task.model)
+        self._evaluated_at = self.step
+        figures = ", ".join(f"{k} {v:.4f}" for k, v in self.metrics.items())
+        self.report(f"step {self.step}: {figures}")
+        if self.plateau:
+            self.plateau.observe(self.metrics[self.task.metric])
+        if self.stopping is None:
+            return False
+        wanted = self.recipe.early_stopping.metric if self.recipe.early_stopping else ""
+        if wanted not in self.metrics:
+            raise errors.InvalidArgument(
+                f"early_stopping.metric is '{wanted}'; {', '.join(self.metrics)} are what is evaluated"
+            )
+        return self.stopping.observe(self.metrics[wanted])
+
+    def train(self) -> bool:
+        """All steps that are left; True where it was interrupted."""
+        recipe, every = self.recipe, self.recipe.train.checkpoint_every
+        log = recipe.log
+        options = {"console": log.console, "csv": log.csv, "jsonl": log.jsonl, "tensorboard": log.tensorboard}
+        with (
+            _finish_step_on_interrupt() as interrupted,
+            open_logs(recipe.train.folder, **options, steps=self.total, resume=self.step) as logs,
+        ):
+            while self.step < self.total:
+                for loaded in self.loader:
+                    batch = self.task.batch(loaded, self.step)
+                    result = self.trainer.step(batch.inputs, batch.targets)
+                    self.step += 1
+                    if self.step % log.every == 0 or self.step == 1:
+                        figures = {
+                            "loss": result.loss,
+                            "lr": result.learning_rate,
+                            "gradient_norm": result.gradient_norm,
+                        }
+                        if recipe.train.precision == "fp16":
+                            figures |= {"loss_scale": result.loss_scale, "skipped": self.trainer.steps_skipped}
+                        logs.log(self.step - 1, figures)
+                    if interrupted():
+                        self.save()
+                        return True
+                    if every and self.step % every == 0:
+                        self.save()
+                    if self.step == self.total:
+                        break
+                stop = self.evaluate()
+                logs.log(self.step - 1, self.metrics)
+                self.save()
+                if stop:
+                    self.report(f"stopped early: {self.task.metric} no longer improves")
+                    break
+        return False
+
+    def compile(self) -> dict[str, Any] | None:
+        """The engine that the recipe asks for, with its metrics beside the trained model's."""
+        c = self.recipe.compile
+        if c is None:
+            return None
+        model = self.task.export()
+        samples = list(self.task.calibration(c.samples)) if c.precision in ("int8", "auto") else None
+        engine = compile_model(
+            model, c.precision, samples, strict=c.strict, threads=self.recipe.train.threads, progress=False
+        )
+        path = Path(self.recipe.train.folder) / "model.lowp"
+        engine.save(path)
+        figures = self.task.evaluate(engine)
+        text = ", ".join(f"{k} {v:.4f} (trained {self.metrics.get(k, float('nan')):.4f})" for k, v in figures.items())
+        self.report(f"'{path}', {path.stat().st_size / 2**20:.1f} MiB, {engine.precision}: {text}")
+        return {"path": str(path), "precision": engine.precision, "bytes": path.stat().st_size, "metrics": figures}
+
+
+def run(recipe: Recipe, report: Report | None = None) -> Result:
+    """Trains what the recipe says, going on where its folder has a checkpoint of the same recipe; compiles the result.
+
+    Args:
+        recipe: see :func:`lowp.train.recipe.load`.
+        report: takes lines for people; standard error without it.
+    """
+    begin = time.monotonic()
+    report = report or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201 - the command's output
+    work = Run(recipe, report)
+    work.resume()
+    interrupted = work.train()
+    engine = None if interrupted else work.compile()
+    if interrupted:
+        report(f"interrupted after step {work.step}; the same command goes on from there")
+    return Result(
+        steps=work.step,
+        metrics=work.metrics,
+        skipped=work.trainer.steps_skipped,
+        seconds=time.monotonic() - begin,
+        engine=engine,
+        interrupted=interrupted,
+    )

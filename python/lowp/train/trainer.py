@@ -1,0 +1,285 @@
+"""The trainer: a model, a loss and an optimizer as one compiled step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lowp import _core, errors
+from lowp._arrays import from_buffer, tensor_infos
+from lowp.amp import LossScale, loss_scale_of
+from lowp.nn._run import Array, Program, as_arrays, call, named_outputs, signature
+from lowp.nn._trace import Tracer, tracing
+from lowp.nn.module import Module, aligned
+from lowp.nn.tensor import Tensor
+from lowp.optim import Optimizer
+
+_CORE_DTYPE = {"bf16": "bf16", "fp16": "f16"}
+# Inputs and outputs of the step beside the user's.
+_RESERVED = ("learning_rate", "seed", "random_step")
+
+Loss = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step gave.
+
+    Attributes:
+        loss: before scaling.
+        gradient_norm: of all gradients, before clipping; infinite where the step was skipped.
+        skipped: whether gradients were not finite, so that nothing changed but the loss scale.
+        learning_rate: of this step.
+        loss_scale: of this step; 1 without scaling.
+        outputs: what the model gave, where they were asked for.
+    """
+
+    loss: float
+    gradient_norm: float
+    skipped: bool
+    learning_rate: float
+    loss_scale: float
+    outputs: dict[str, Array]
+
+
+class Trainer:
+    """Trains a model.
+
+    Args:
+        model: its parameters' arrays are trained in place.
+        loss: from what the model returns and the targets to a scalar: ``nn.CrossEntropyLoss()``, or any function of
+            symbolic tensors.
+        optimizer: see :mod:`lowp.optim`.
+        precision: fp32, bf16 or fp16: of activations and their gradients. Weights, their gradients and the optimizer's
+            states are f32.
+        clip_norm: largest norm of all gradients together; 0: any.
+        loss_scale: None (dynamic for fp16, else none), "dynamic", "none", a number, or :class:`lowp.amp.LossScale`.
+        lists: instead of :func:`lowp.amp.default_lists`.
+        threads: 0: all that the process may use.
+        seed: of dropout and other random ops.
+        max_skipped: this many skipped steps in a row end training with :class:`lowp.errors.NonFinite`.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        precision: str = "fp32",
+        clip_norm: float = 0.0,
+        loss_scale: LossScale | float | str | None = None,
+        lists: Mapping[str, list[str]] | None = None,
+        threads: int = 0,
+        seed: int = 0,
+        max_skipped: int = 50,
+        profile: bool = False,
+    ) -> None:
+        if precision not in ("fp32", "bf16", "fp16"):
+            raise errors.InvalidArgument(f"precision is '{precision}'; fp32, bf16 or fp16 is wanted")
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.precision = precision
+        self.clip_norm = clip_norm
+        self.loss_scale = loss_scale_of(loss_scale, precision)
+        self.lists = lists
+        self.threads, self.seed, self.max_skipped = threads, seed, max_skipped
+        self.steps_run = 0  # skipped ones included; keys random ops
+        self._skipped_in_row = 0
+        self._profile = profile
+        self._programs: dict[Any, Program] = {}
+        # The optimizer's states and the step's counters, by name; made when the first step is compiled.
+        self._states: dict[str, Array] = {}
+        self._pending: dict[str, Array] = {}
+        self.trained: list[str] = []
+
+    # ---- one step
+
+    def step(self, inputs: Any, targets: Any = (), *, outputs: bool = False) -> StepResult:
+        """One step of the optimizer on one batch.
+
+        Args:
+            inputs: an array, a tuple of arrays (the model's arguments in order), or a dict (by name).
+            targets: likewise, for the loss, after what the model returns.
+            outputs: also give what the model computed.
+
+        Raises:
+            NonFinite: the loss or a gradient is not finite, and no dynamic loss scale can mend it.
+        """
+        given = as_arrays(inputs, "input")
+        wanted = as_arrays(targets, "target")
+        program = self._program(inputs, targets, given, wanted, outputs)
+        rate = self.optimizer.rate(self.steps_taken)
+        feeds = {
+            **given,
+            **wanted,
+            "learning_rate": np.float32(rate),
+            "seed": np.int64(self.seed),
+            "random_step": np.int64(self.steps_run),
+        }
+        scale = float(self._states["loss_scale"]) if "loss_scale" in self._states else 1.0
+        feeds = {i.name: np.asarray(feeds[i.name]) for i in program.inputs}
+        results = program.run(feeds)
+        skipped = int(results.pop("nonfinite")) >= 0
+        result = StepResult(
+            loss=float(results.pop("loss")),
+            gradient_norm=float(results.pop("gradient_norm")),
+            skipped=skipped,
+            learning_rate=rate,
+            loss_scale=scale,
+            outputs=results,
+        )
+        self._skipped_in_row = self._skipped_in_row + 1 if skipped else 0
+        if skipped and (self.loss_scale.mode != "dynamic" or self._skipped_in_row >= self.max_skipped):
+            raise errors.NonFinite(self._explain(program, feeds, result))
+        self.steps_run += 1
+        return result
+
+    @property
+    def steps_taken(self) -> int:
+        """Steps that changed the weights."""
+        return int(self._states["step"]) if "step" in self._states else int(self._pending.get("step", 0))
+
+    @property
+    def steps_skipped(self) -> int:
+        """Steps whose gradients were not finite."""
+        return int(self._states["skipped_steps"]) if "skipped_steps" in self._states else 0
+
+    def _explain(self, program: Program, feeds: Mapping[str, Array], result: StepResult) -> str:
+        from lowp.nn._trace import buffer_of
+
+        where = "a gradient is not finite"
+        found = program.core.find_nonfinite([buffer_of(feeds[i.name]) for i in program.inputs])
+        if found is not None:
+            node, op, value, kind, index, count, element = found
+            source = f"computed by {op} '{node}'" if node else "an input of the step, or a weight"
+            where = f"'{value}' ({kind}), {source}, has {count} such elements, the first is {element} at {index}"
+        steps = f"{self._skipped_in_row} steps in a row" if self._skipped_in_row > 1 else "this step"
+        return (
+            f"step {self.steps_run} (seed {self.seed}, loss {result.loss}, loss scale {result.loss_scale:g}) is not"
+            f" finite: {where}; {steps} changed nothing"
+        )
+
+    # ---- the graph
+
+    def _program(
+        self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array], outputs: bool
+    ) -> Program:
+        key = (signature(given), signature(wanted), outputs)
+        if key in self._programs:
+            return self._programs[key]
+        for name in (*given, *wanted):
+            if name in _RESERVED:
+                raise errors.InvalidArgument(f"'{name}' is the name of an input of the step; choose another")
+        tracer = self._trace(inputs, targets, given, wanted, outputs)
+        self.trained = tracer.graph.add_training("loss", json.dumps(self._options(tracer)))
+        self._add_states(tracer)
+        program = Program(tracer, self.threads, self._states, self._profile)
+        self._programs[key] = program
+        return program
+
+    def _trace(
+        self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array], outputs: bool
+    ) -> Tracer:
+        tracer = Tracer(self.model, training=True)
+        with tracing(tracer):
+            tensors = {k: tracer.input(k, v.dtype, v.shape) for k, v in given.items()}
+            expected = {k: tracer.input(k, v.dtype, v.shape) for k, v in wanted.items()}
+            result = call(self.model, inputs, tensors)
+            if isinstance(targets, Mapping):
+                loss = self.loss(result, **expected)
+            else:
+                loss = self.loss(result, *expected.values())
+            if not isinstance(loss, Tensor) or loss.shape != ():
+                raise errors.ShapeMismatch(f"the loss is {loss!r}, a scalar tensor is wanted")
+            tracer.graph.output("loss", loss._value)
+            if outputs:
+                for name, tensor in named_outputs(result).items():
+                    tracer.graph.output(name, tensor._value)
+        if self.precision != "fp32":
+            lists = json.dumps(self.lists) if self.lists is not None else _core.precision_lists()
+            tracer.graph.mixed_precision(_CORE_DTYPE[self.precision], lists)
+        return tracer
+
+    def _options(self, tracer: Tracer) -> dict[str, Any]:
+        parameters = {}
+        for name, parameter in tracer.states.items():
+            own: dict[str, Any] = {"trained": parameter.trained, "rate_factor": self.optimizer.factor(name)}
+            if not parameter.weight_decay and not self.optimizer.decay_all:
+                own["weight_decay"] = 0.0
+            parameters[name] = own
+        return {
+            "optimizer": self.optimizer.options(),
+            "parameters": parameters,
+            "clip_norm": self.clip_norm,
+            "loss_scaling": self.loss_scale.options(),
+            "recompute": tracer.recompute,
+        }
+
+    def _add_states(self, tracer: Tracer) -> None:
+        for (name, dtype, shape), (array, extents) in tracer.graph.states():
+            if name in tracer.states or name in self._states:
+                continue
+            info = tensor_infos([(name, dtype, tuple(shape))])[0]
+            initial = from_buffer(info, array, extents)
+            restored = self._pending.pop(name, None)
+            if restored is not None and restored.shape != initial.shape:
+                raise errors.ShapeMismatch(
+                    f"the checkpoint's '{name}' has shape {list(restored.shape)}, the step's {list(initial.shape)}"
+                )
+            self._states[name] = aligned(initial if restored is None else restored.astype(initial.dtype))
+
+    # ---- content
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all that a later process needs to go on with the same bits: the model's arrays, the optimizer's
+        states ("optimizer:" and their name) and the counters."""
+        state = self.model.state_dict()
+        state |= {f"optimizer:{n}": a.copy() for n, a in (self._states | self._pending).items()}
+        state["trainer:steps_run"] = np.asarray(self.steps_run, np.int64)
+        state["trainer:skipped_in_row"] = np.asarray(self._skipped_in_row, np.int64)
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The opposite of :meth:`state_dict`.
+
+        Raises:
+            InvalidArgument, ShapeMismatch: it is another model's; nothing is changed then.
+        """
+        own = {n: a for n, a in state.items() if not n.startswith(("optimizer:", "trainer:"))}
+        moments = {n.removeprefix("optimizer:"): np.asarray(a) for n, a in state.items() if n.startswith("optimizer:")}
+        for name, array in moments.items():
+            own_state = self._states.get(name)
+            if own_state is not None and own_state.shape != array.shape:
+                raise errors.ShapeMismatch(
+                    f"the checkpoint's '{name}' has shape {list(array.shape)}, the step's {list(own_state.shape)}"
+                )
+        self.model.load_state_dict(own)
+        for name, array in moments.items():
+            if name in self._states:
+                self._states[name][...] = array
+            else:
+                self._pending[name] = array.copy()
+        self.steps_run = int(state.get("trainer:steps_run", 0))
+        self._skipped_in_row = int(state.get("trainer:skipped_in_row", 0))
+
+    # ---- looking
+
+    def profile(self) -> list[tuple[str, str, str, int, int, int, int]]:
+        """(node, op, kernel, runs, nanoseconds in all, multiply-accumulates and bytes of a run) of the last program's
+        steps; wants ``profile=True``."""
+        programs = list(self._programs.values())
+        return list(programs[-1].core.profile()) if programs else []
+
+    @property
+    def activation_bytes(self) -> int:
+        """Memory for what lives from a node of a step to another; weights and optimizer states are not part of it."""
+        return max((p.core.arena_bytes for p in self._programs.values()), default=0)
+
+    @property
+    def optimizer_bytes(self) -> int:
+        """Memory of the optimizer's states."""
+        return sum(a.nbytes for a in self._states.values())

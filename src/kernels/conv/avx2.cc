@@ -1,0 +1,1 @@
+#include "kernels/conv/conv.inl.h"

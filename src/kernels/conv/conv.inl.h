@@ -1,0 +1,187 @@
+// The conv family's own loops over 16 lanes; compiled by scalar.cc, avx2.cc and avx512.cc.
+#pragma once
+
+#include "kernels/conv/table.h"
+#include "simd/stored.h"
+
+namespace lowp::LOWP_TARGET {
+namespace {
+
+constexpr int64_t kSumBlock = 256;
+
+template <typename S>
+const typename S::T* as(const void* p) {
+  return static_cast<const typename S::T*>(p);
+}
+inline int up_to_16(int64_t n) { return n < 16 ? static_cast<int>(n) : 16; }
+
+template <typename S>
+void pack_filters_of(const typename S::T* w, int filters, int64_t c, int64_t taps, int64_t first, int64_t last,
+                     float* dst) {
+  const int64_t k = c * taps;
+  for (int64_t i = first; i < last; i += 16) {
+    const int n = up_to_16(last - i);
+    float block[256], turned[256];
+    for (int j = 0; j < 16; ++j) store(block + j * 16, j < filters ? S::load(w + j * k + i, n) : zero());
+    transpose_16x16(block, 16, turned);
+    int64_t channel = i / taps, tap = i % taps;
+    for (int r = 0; r < n; ++r) {
+      store(dst + (tap * c + channel) * 16, load(turned + r * 16));
+      if (++tap == taps) tap = 0, ++channel;
+    }
+  }
+}
+void pack_filters(DType dtype, const void* w, int filters, int64_t c, int64_t taps, int64_t first, int64_t last,
+                  float* dst) {
+  for_storage(dtype, [&](auto s) {
+    using S = decltype(s);
+    pack_filters_of<S>(as<S>(w), filters, c, taps, first, last, dst);
+  });
+}
+
+// Taps whose channels are converted together, in 4 KB of the stack.
+constexpr int64_t kConvertedTaps = 64;
+
+template <typename S>
+void pack_flipped_of(const typename S::T* w, int64_t filter_ld, int64_t filters, int64_t filters_in_all, int channels,
+                     int64_t taps, const int32_t* chosen, int64_t chosen_count, float* dst) {
+  float converted[16 * kConvertedTaps];
+  for (int64_t o = 0; o < filters; ++o, w += filter_ld, dst += 16) {
+    if (taps == 1) {
+      store(dst, channels == 16 ? S::load(w, 16) : S::load(w, channels));
+      continue;
+    }
+    if (taps <= kConvertedTaps && channels == 16) {
+      const float* from = converted;
+      if constexpr (sizeof(typename S::T) == sizeof(float)) {
+        from = w;
+      } else {
+        for (int64_t i = 0; i < taps; ++i) store(converted + i * 16, S::load(w + i * 16, 16));
+      }
+      for (int64_t t = 0; t < chosen_count; ++t) {
+        float* row = dst + t * filters_in_all * 16;
+        for (int j = 0; j < 16; ++j) row[j] = from[j * taps + chosen[t]];
+      }
+      continue;
+    }
+    for (int64_t t = 0; t < chosen_count; ++t) {
+      float* row = dst + t * filters_in_all * 16;
+      for (int j = 0; j < 16; ++j) row[j] = j < channels ? LOWP_TARGET::first(S::load(w + j * taps + chosen[t], 1)) : 0;
+    }
+  }
+}
+void pack_flipped(DType dtype, const void* w, int64_t filter_ld, int64_t filters, int64_t filters_in_all, int channels,
+                  int64_t taps, const int32_t* chosen, int64_t chosen_count, float* dst) {
+  for_storage(dtype, [&](auto s) {
+    using S = decltype(s);
+    pack_flipped_of<S>(as<S>(w), filter_ld, filters, filters_in_all, channels, taps, chosen, chosen_count, dst);
+  });
+}
+
+void transpose(DType dtype, const void* x, int64_t ld, int64_t count, int channels, float* dst, int64_t dst_ld) {
+  for_storage(dtype, [&](auto s) {
+    using S = decltype(s);
+    for (int64_t i = 0; i < count; i += 16) {
+      const int n = up_to_16(count - i);
+      const typename S::T* from = as<S>(x) + i * ld;
+      float block[256], turned[256];
+      if (sizeof(typename S::T) == sizeof(float) && n == 16 && channels == 16) {
+        transpose_16x16(reinterpret_cast<const float*>(from), ld, turned);
+      } else {
+        for (int r = 0; r < 16; ++r) store(block + r * 16, r < n ? S::load(from + r * ld, channels) : zero());
+        transpose_16x16(block, 16, turned);
+      }
+      for (int c = 0; c < channels; ++c) {
+        if (n == 16)
+          store(dst + c * dst_ld + i, load(turned + c * 16));
+        else
+          store_n(dst + c * dst_ld + i, load(turned + c * 16), n);
+      }
+    }
+  });
+}
+
+void pack_columns(DType dtype, const void* const* rows, int64_t count, int64_t first, int lanes, int at, float* dst) {
+  for_storage(dtype, [&](auto s) {
+    using S = decltype(s);
+    if (lanes == 16) {
+      for (int64_t i = 0; i < count; ++i) store(dst + i * 16, S::load(as<S>(rows[i]) + first, 16));
+      return;
+    }
+    for (int64_t i = 0; i < count; ++i) store_n(dst + i * 16 + at, S::load(as<S>(rows[i]) + first, lanes), lanes);
+  });
+}
+
+void column_sums(DType dtype, const void* x, int64_t ld, int64_t count, int channels, bool begins, float* sums) {
+  for_storage(dtype, [&](auto s) {
+    using S = decltype(s);
+    for (int64_t block = 0; block < count; block += kSumBlock) {
+      const int64_t stop = block + kSumBlock < count ? block + kSumBlock : count;
+      F32 p = zero();
+      for (int64_t i = block; i < stop; ++i) p = p + S::load(as<S>(x) + i * ld, channels);
+      store_n(sums, begins && block == 0 ? p : load_n(sums, channels) + p, channels);
+    }
+  });
+}
+
+void expand(DType dtype, const void* x, int64_t count, float* dst) {
+  for_storage(dtype, [&](auto s) {
+    using S = decltype(s);
+    for_lanes(count, [&](int64_t i, int lanes) LOWP_INLINE { store_n(dst + i, S::load(as<S>(x) + i, lanes), lanes); });
+  });
+}
+
+void depthwise_input(DType dy_dtype, DType dx_dtype, const void* const* dy, const int32_t* tap, int64_t taps,
+                     const float* w, int64_t w_ld, int64_t channels, void* dx) {
+  for_storage(dy_dtype, [&](auto s) {
+    using S = decltype(s);
+    for_storage(dx_dtype, [&](auto d) {
+      using D = decltype(d);
+      for_lanes(channels, [&](int64_t c, int lanes) LOWP_INLINE {
+        F32 p = zero();
+        for (int64_t t = 0; t < taps; ++t)
+          p = fma(S::load(as<S>(dy[t]) + c, lanes), load_n(w + tap[t] * w_ld + c, lanes), p);
+        D::store(static_cast<typename D::T*>(dx) + c, p, lanes);
+      });
+    });
+  });
+}
+
+// kVectors at once, as one sum is one chain of dependent additions.
+template <int kVectors, typename X, typename Y>
+[[gnu::always_inline]] inline void depthwise_weight_of(const void* const* x, const void* const* dy, int64_t count,
+                                                       int64_t first, int lanes, bool begins, float* total) {
+  F32 p[kVectors];
+  for (int v = 0; v < kVectors; ++v) p[v] = zero();
+  for (int64_t i = 0; i < count; ++i) {
+    for (int v = 0; v < kVectors; ++v)
+      p[v] = fma(X::load(as<X>(x[i]) + first + v * 16, lanes), Y::load(as<Y>(dy[i]) + first + v * 16, lanes), p[v]);
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    float* t = total + v * 16;
+    store_n(t, begins ? p[v] : load_n(t, lanes) + p[v], lanes);
+  }
+}
+void depthwise_weight(DType x_dtype, DType dy_dtype, const void* const* x, const void* const* dy, int64_t count,
+                      int64_t first, int64_t channels, bool begins, float* total) {
+  for_storage(x_dtype, [&](auto xs) {
+    using X = decltype(xs);
+    for_storage(dy_dtype, [&](auto ys) {
+      using Y = decltype(ys);
+      constexpr int kVectors = 4;
+      int64_t c = 0;
+      for (; c + kVectors * 16 <= channels; c += kVectors * 16)
+        depthwise_weight_of<kVectors, X, Y>(x, dy, count, first + c, 16, begins, total + c);
+      for (; c < channels; c += 16)
+        depthwise_weight_of<1, X, Y>(x, dy, count, first + c, up_to_16(channels - c), begins, total + c);
+    });
+  });
+}
+
+}  // namespace
+
+extern const kernels::ConvTable conv_table;
+const kernels::ConvTable conv_table = {pack_filters, pack_flipped, transpose,       pack_columns,
+                                       column_sums,  expand,       depthwise_input, depthwise_weight};
+
+}  // namespace lowp::LOWP_TARGET

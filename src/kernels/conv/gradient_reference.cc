@@ -1,0 +1,99 @@
+#include <cmath>
+
+#include "kernels/conv/gradient.h"
+
+namespace lowp::kernels::reference {
+namespace {
+
+constexpr int64_t kBlock = 256;
+
+float value(DType dtype, const void* p, int64_t i) {
+  switch (dtype) {
+    case DType::kBF16: return static_cast<float>(static_cast<const BFloat16*>(p)[i]);
+    case DType::kF16: return static_cast<float>(static_cast<const Float16*>(p)[i]);
+    default: return static_cast<const float*>(p)[i];
+  }
+}
+void put(DType dtype, void* p, int64_t i, float v) {
+  switch (dtype) {
+    case DType::kBF16: static_cast<BFloat16*>(p)[i] = BFloat16(v); break;
+    case DType::kF16: static_cast<Float16*>(p)[i] = Float16(v); break;
+    default: static_cast<float*>(p)[i] = v;
+  }
+}
+
+// A sum in blocks of 256 terms.
+class Sum {
+ public:
+  void fma(float a, float b) { add_to(std::fma(a, b, p_)); }
+  void add(float a) { add_to(p_ + a); }
+  float result() const { return terms_ == 0 ? s_ : blocks_ == 0 ? p_ : s_ + p_; }
+
+ private:
+  void add_to(float p) {
+    p_ = p;
+    if (++terms_ < kBlock) return;
+    s_ = blocks_++ == 0 ? p_ : s_ + p_;
+    p_ = 0;
+    terms_ = 0;
+  }
+  float s_ = 0, p_ = 0;
+  int64_t terms_ = 0, blocks_ = 0;
+};
+
+}  // namespace
+
+void conv_input_gradient(const ConvInputGradientArgs& a) {
+  const ConvShape& s = a.shape;
+  const int64_t filters = s.out_c / s.groups, channels = s.in_c / s.groups;
+  int64_t at = 0;
+  for (int64_t b = 0; b < s.batch; ++b)
+    for (int64_t ih = 0; ih < s.in_h; ++ih)
+      for (int64_t iw = 0; iw < s.in_w; ++iw)
+        for (int64_t c = 0; c < s.in_c; ++c) {
+          Sum sum;
+          for (int64_t kh = s.kernel_h; kh-- > 0;)
+            for (int64_t kw = s.kernel_w; kw-- > 0;) {
+              const int64_t y = ih + s.pad_top - kh * s.dilation_h, x = iw + s.pad_left - kw * s.dilation_w;
+              if (y % s.stride_h != 0 || x % s.stride_w != 0) continue;
+              const int64_t oh = y / s.stride_h, ow = x / s.stride_w;
+              const bool inside = y >= 0 && x >= 0 && oh < s.out_h && ow < s.out_w;
+              for (int64_t i = 0; i < filters; ++i) {
+                const int64_t o = c / channels * filters + i;
+                const float dy =
+                    inside ? value(a.dy_dtype, a.dy, ((b * s.out_h + oh) * s.out_w + ow) * s.out_c + o) : 0.0f;
+                sum.fma(dy, value(a.w_dtype, a.w, (o * channels + c % channels) * s.taps() + kh * s.kernel_w + kw));
+              }
+            }
+          put(a.dx_dtype, a.dx, at++, sum.result());
+        }
+}
+
+void conv_weight_gradient(const ConvWeightGradientArgs& a) {
+  const ConvShape& s = a.shape;
+  const int64_t filters = s.out_c / s.groups, channels = s.in_c / s.groups;
+  int64_t at = 0;
+  for (int64_t o = 0; o < s.out_c; ++o)
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t kh = 0; kh < s.kernel_h; ++kh)
+        for (int64_t kw = 0; kw < s.kernel_w; ++kw) {
+          Sum sum;
+          for (int64_t p = 0; p < s.pixels(); ++p) {
+            const int64_t ih = p / s.out_w % s.out_h * s.stride_h - s.pad_top + kh * s.dilation_h;
+            const int64_t iw = p % s.out_w * s.stride_w - s.pad_left + kw * s.dilation_w;
+            const int64_t b = p / s.out_w / s.out_h;
+            const bool inside = ih >= 0 && iw >= 0 && ih < s.in_h && iw < s.in_w;
+            const int64_t from = ((b * s.in_h + ih) * s.in_w + iw) * s.in_c + o / filters * channels + c;
+            sum.fma(inside ? value(a.x_dtype, a.x, from) : 0.0f, value(a.dy_dtype, a.dy, p * s.out_c + o));
+          }
+          a.dw[at++] = sum.result();
+        }
+  if (a.db == nullptr) return;
+  for (int64_t o = 0; o < s.out_c; ++o) {
+    Sum sum;
+    for (int64_t p = 0; p < s.pixels(); ++p) sum.add(value(a.dy_dtype, a.dy, p * s.out_c + o));
+    a.db[o] = sum.result();
+  }
+}
+
+}  // namespace lowp::kernels::reference

@@ -1,0 +1,80 @@
+#include "kernels/conv/pack.h"
+
+#include <algorithm>
+
+#include "kernels/conv/table.h"
+#include "kernels/gemm/driver.h"
+#include "kernels/gemm/pack.h"
+#include "kernels/select.h"
+
+LOWP_DECLARE_TABLES(ConvTable, conv_table)
+
+namespace lowp::kernels {
+namespace {
+
+int64_t element_bytes(DType dtype) { return dtype_bits(dtype) / 8; }
+const char* at(const void* p, int64_t element, DType dtype) {
+  return static_cast<const char*>(p) + element * element_bytes(dtype);
+}
+
+// Elements that one task packs: long enough to be worth taking, and layers of few panels still divide.
+constexpr int64_t kPackedPiece = 32768;
+
+}  // namespace
+
+void pack_filters_f32(DType dtype, const void* w, int64_t out_c, int64_t in_c_per_group, int64_t taps, int64_t groups,
+                      float* dst, int threads) {
+  const ConvTable& table = LOWP_SELECT_TABLE(conv_table);
+  const int64_t n = out_c / groups, k = in_c_per_group * taps, panels = ceil_div(n, kPanel);
+  const int64_t piece = round_up(std::min(k, kPackedPiece / kPanel), kPanel), pieces = ceil_div(k, piece);
+  if (n == 0 || k == 0) return;
+  parallel_for(threads, groups * panels * pieces, [&](int64_t i) {
+    const int64_t panel = i / pieces, g = panel / panels, first = i % pieces * piece;
+    const int64_t o = panel % panels * kPanel;
+    table.pack_filters(dtype, at(w, (g * n + o) * k, dtype), static_cast<int>(std::min(kPanel, n - o)), in_c_per_group,
+                       taps, first, std::min(k, first + piece), dst + panel * k * kPanel);
+  });
+}
+
+size_t packed_flipped_bytes(int64_t out_c, int64_t in_c_per_group, int64_t chosen_count, int64_t groups) {
+  return packed_bytes(WeightKind::kF32, out_c / groups * chosen_count, in_c_per_group) * static_cast<size_t>(groups);
+}
+
+void pack_flipped_f32(DType dtype, const void* w, int64_t out_c, int64_t in_c_per_group, int64_t taps, int64_t groups,
+                      const int32_t* chosen, int64_t chosen_count, float* dst, int threads) {
+  const ConvTable& table = LOWP_SELECT_TABLE(conv_table);
+  const int64_t filters = out_c / groups, panels = ceil_div(in_c_per_group, kPanel), k = filters * chosen_count;
+  if (k == 0 || panels == 0) return;
+  const int64_t piece = std::max<int64_t>(kPackedPiece / (kPanel * taps), 1), pieces = ceil_div(filters, piece);
+  parallel_for(threads, groups * panels * pieces, [&](int64_t i) {
+    const int64_t panel = i / pieces, g = panel / panels, first = i % pieces * piece;
+    const int64_t c = panel % panels * kPanel;
+    table.pack_flipped(dtype, at(w, ((g * filters + first) * in_c_per_group + c) * taps, dtype), in_c_per_group * taps,
+                       std::min(piece, filters - first), filters,
+                       static_cast<int>(std::min(kPanel, in_c_per_group - c)), taps, chosen, chosen_count,
+                       dst + (panel * k + first) * kPanel);
+  });
+}
+
+void expand_f32(DType dtype, const void* x, int64_t count, float* dst, int threads) {
+  const ConvTable& table = LOWP_SELECT_TABLE(conv_table);
+  parallel_ranges(threads, count, kGrainElements, 16, [&](int64_t begin, int64_t end) {
+    table.expand(dtype, at(x, begin, dtype), end - begin, dst + begin);
+  });
+}
+
+void pack_depthwise_f32(DType dtype, const void* w, int64_t c, int64_t taps, float* dst) {
+  const int64_t columns = round_up(c, kPanel);
+  auto value = [&](int64_t i) {
+    switch (dtype) {
+      case DType::kBF16: return static_cast<float>(static_cast<const BFloat16*>(w)[i]);
+      case DType::kF16: return static_cast<float>(static_cast<const Float16*>(w)[i]);
+      default: return static_cast<const float*>(w)[i];
+    }
+  };
+  for (int64_t t = 0; t < taps; ++t) {
+    for (int64_t i = 0; i < columns; ++i) dst[t * columns + i] = i < c ? value(i * taps + t) : 0.0f;
+  }
+}
+
+}  // namespace lowp::kernels

@@ -1,0 +1,37 @@
+// What a target's translation unit of the conv family offers: bringing operands into the forms that gemm's tiles read,
+// and depthwise gradients. Dtypes are kF32, kBF16 or kF16; results are f32.
+#pragma once
+
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace lowp::kernels {
+
+struct ConvTable {
+  // Elements [first, last) of up to 16 filters of c * taps elements (channels first, as in OIHW) as rows (tap, channel)
+  // of a panel: dst[(tap * c + channel) * 16 + filter]. first is a multiple of 16; lanes beyond `filters` become zero.
+  void (*pack_filters)(DType dtype, const void* w, int filters, int64_t c, int64_t taps, int64_t first, int64_t last,
+                       float* dst);
+  // `channels` (up to 16) neighbouring channels of filters [0, filters), which lie filter_ld elements apart, as rows
+  // (t, filter) of a panel: dst[(t * filters_in_all + filter) * 16 + channel] = w[filter][channel][chosen[t]].
+  void (*pack_flipped)(DType dtype, const void* w, int64_t filter_ld, int64_t filters, int64_t filters_in_all,
+                       int channels, int64_t taps, const int32_t* chosen, int64_t chosen_count, float* dst);
+  // dst[c * dst_ld + i] = x[i * ld + c] for i < count and c < channels <= 16.
+  void (*transpose)(DType dtype, const void* x, int64_t ld, int64_t count, int channels, float* dst, int64_t dst_ld);
+  // dst[i * 16 + at + l] = rows[i][first + l] for i < count and l < lanes.
+  void (*pack_columns)(DType dtype, const void* const* rows, int64_t count, int64_t first, int lanes, int at,
+                       float* dst);
+  // sums[c] = or += the sum over i in order of x[i * ld + c], in blocks of 256 rows; begins: or +=, from the first.
+  void (*column_sums)(DType dtype, const void* x, int64_t ld, int64_t count, int channels, bool begins, float* sums);
+  void (*expand)(DType dtype, const void* x, int64_t count, float* dst);
+  // dx[c] = p after, for t in order, p = fma(dy[t][c], w[tap[t] * w_ld + c], p) from 0.
+  void (*depthwise_input)(DType dy_dtype, DType dx_dtype, const void* const* dy, const int32_t* tap, int64_t taps,
+                          const float* w, int64_t w_ld, int64_t channels, void* dx);
+  // total[c] = p, or += p unless it begins, where p is the sum over i < count by fma of x[i][first + c] * dy[i][first +
+  // c].
+  void (*depthwise_weight)(DType x_dtype, DType dy_dtype, const void* const* x, const void* const* dy, int64_t count,
+                           int64_t first, int64_t channels, bool begins, float* total);
+};
+
+}  // namespace lowp::kernels
