@@ -219,10 +219,11 @@ def wordpiece(texts, size=500):
 
 
 def perfect_logits(features):
-    logits = np.zeros((2, *features.dataset.arrays["input_ids"].shape), np.float32)
-    rows = np.arange(len(features.windows))
-    logits[0][rows, features.dataset.arrays["start"]] = 5
-    logits[1][rows, features.dataset.arrays["end"]] = 5
+    rows = np.arange(len(features))
+    batch = features.take(rows)
+    logits = np.zeros((2, *batch["input_ids"].shape), np.float32)
+    logits[0][rows, batch["start"]] = 5
+    logits[1][rows, batch["end"]] = 5
     return logits
 
 
@@ -246,13 +247,16 @@ def test_windows_cover_the_context():
     features = SpanFeatures([question], tokenizer, length=40, doc_stride=10, max_question=8)
     seen = np.zeros(len(context), bool)
     holds = 0
-    for row, window in zip(features.dataset.arrays["start"], features.windows, strict=True):
-        for begin, end in window.offsets[window.offsets[:, 0] >= 0]:
+    for index, window in enumerate(features.windows):
+        offsets = features.offsets(index)
+        for begin, end in offsets[offsets[:, 0] >= 0]:
             seen[begin:end] = True
-        holds += row > 0
+        if window.start:
+            assert context[offsets[window.start, 0] : offsets[window.end, 1]] == "w57 w58"
+            holds += 1
     assert seen[[c != " " for c in context]].all()
     assert holds >= 2
-    sample = features.dataset[0]
+    sample = features[0]
     used = sample["attention_mask"].sum()
     ids = sample["input_ids"]
     assert ids[0] == tokenizer.token_to_id("[CLS]") and ids[used - 1] == tokenizer.token_to_id("[SEP]")
@@ -265,7 +269,7 @@ def test_windows_cover_the_context():
 def test_windows_refuse(tmp_path):
     tokenizer = wordpiece(["a b c"])
     question = data.Question("q", "a", "b c", ())
-    assert SpanFeatures([question], tokenizer, 16, 4, 4).dataset[0]["start"] == 0
+    assert SpanFeatures([question], tokenizer, 16, 4, 4)[0]["start"] == 0
     with pytest.raises(lowp.InvalidArgument, match="leaves 9 for the context; doc_stride is 10"):
         SpanFeatures([question], tokenizer, 16, 10, 4)
     with pytest.raises(lowp.InvalidArgument, match="no questions"):

@@ -1,6 +1,7 @@
 """Recipes: what they become, and that every mistake is named with its place."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,20 @@ def test_the_digest_is_of_what_decides_the_result(tmp_path):
     assert recipe.parse(GOOD, Path("/somewhere/else.toml")).digest == digest
     for other in ("train.seed=2", "optimizer.lr=0.5", "model.depth=34", "data.folder=other"):
         assert recipe.parse(GOOD, tmp_path / "r.toml", [other]).digest != digest
+
+
+def test_every_key_and_default_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+    section, documented = "", {}
+    for line in text.splitlines():
+        cells = [c.strip() for c in line.strip("|").split("|")]
+        if line.startswith("| ") and len(cells) == 4 and "`" in cells[1]:
+            section = cells[0].strip("`[]") or section
+            documented |= {(section, key): cells[3] for key in re.findall(r"`(\w+)`", cells[1])}
+    known = {(name, f.name) for name, (kind, _) in recipe._SECTIONS.items() for f in fields(kind) if name != "model"}
+    assert documented.keys() == known
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.S)
+    assert recipe.parse(example).model.options == {"depth": 18}
 
 
 def test_dotted_keys_have_lines():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lowp import errors
-from lowp.data._dataset import Array, ArrayDataset
+from lowp.data._dataset import Array
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -84,20 +84,29 @@ def _read_question(entry: Any, context: str, where: str) -> Question:
 class Window:
     """A stretch of a question's context, as long as fits the model.
 
-    `offsets` int32 [length, 2]: the characters [begin, end) of the context that each token is; -1 for other tokens.
+    The context's token `begin` stands at place `head` of the window, behind [CLS], the question and [SEP]; `used`
+    places are not padding. `start` and `end` are the answer's first and last place, both 0 where the window lacks it.
     """
 
     question: int
-    offsets: Array
+    begin: int
+    head: int
+    used: int
+    start: int
+    end: int
+
+
+# Texts tokenized at once: enough for the tokenizer's threads, and what it returns is large.
+_CHUNK = 1024
 
 
 class SpanFeatures:
     """Questions as inputs of a model with a span head: [CLS] question [SEP] context [SEP], padded.
 
-    A context too long for one window gives several that overlap (BERT's doc_stride: Devlin et al.,
-    https://arxiv.org/abs/1810.04805, run_squad.py). `dataset` has a sample for each window: input_ids, attention_mask
-    and token_type_ids int64 [length]; start and end int64, the answer's first and last token, both 0 ([CLS]) where the
-    window does not hold the whole answer.
+    A data set with a sample for each of `windows`: input_ids, attention_mask and token_type_ids int64 [length]; start
+    and end int64, the answer's first and last token, both 0 ([CLS]) where the window does not hold the whole answer. A
+    context too long for one window gives several that overlap (BERT's doc_stride: Devlin et al.,
+    https://arxiv.org/abs/1810.04805, run_squad.py).
 
     Args:
         questions: the first answer of each is trained on.
@@ -131,65 +140,86 @@ class SpanFeatures:
         if None in special.values():
             lacking = ", ".join(t for t, i in special.items() if i is None)
             raise errors.InvalidArgument(f"the tokenizer lacks {lacking}")
-        self._special = special
+        self._cls, self._sep, self._pad = special.values()
         self._length, self._stride = length, doc_stride
         self.questions = list(questions)
         self.windows: list[Window] = []
-        rows: list[dict[str, Any]] = []
-        asked = tokenizer.encode_batch([q.question for q in questions], add_special_tokens=False)
-        told = tokenizer.encode_batch([q.context for q in questions], add_special_tokens=False)
-        for number, (question, context) in enumerate(zip(asked, told, strict=True)):
-            rows += self._add(number, question.ids[:max_question], context.ids, context.offsets)
-        self.dataset = ArrayDataset({name: np.stack([r[name] for r in rows]) for name in rows[0]})
+        # Of each question's context: characters [begin, end) of its tokens, int32 [tokens, 2].
+        self._offsets: list[Array] = []
+        ids: list[Array] = []
+        for first in range(0, len(self.questions), _CHUNK):
+            some = self.questions[first : first + _CHUNK]
+            asked = tokenizer.encode_batch([q.question for q in some], add_special_tokens=False)
+            told = tokenizer.encode_batch([q.context for q in some], add_special_tokens=False)
+            for question, context in zip(asked, told, strict=True):
+                self._offsets.append(np.array(context.offsets, np.int32).reshape(-1, 2))
+                ids += self._add(question.ids[:max_question], context.ids)
+        self._ids = np.stack(ids)
+        fields = ("head", "used", "start", "end")
+        self._numbers = {f: np.array([getattr(w, f) for w in self.windows], np.int64) for f in fields}
 
-    def _add(
-        self, number: int, question: list[int], context: list[int], offsets: list[tuple[int, int]]
-    ) -> list[dict[str, Any]]:
-        """The windows of one question."""
+    def _add(self, question: list[int], context: list[int]) -> list[Array]:
+        """Appends the windows of the question whose offsets came last; gives their tokens, int32 [length]."""
+        number = len(self._offsets) - 1
         room = self._length - len(question) - 3
-        head = [self._special["[CLS]"], *question, self._special["[SEP]"]]
-        answer = self._answer_tokens(self.questions[number], offsets)
+        head = [self._cls, *question, self._sep]
+        answer = self._answer_tokens(number)
         rows = []
         for begin in range(0, max(len(context), 1), self._stride):
-            part = context[begin : begin + room]
-            ids = np.full(self._length, self._special["[PAD]"], np.int64)
-            used = len(head) + len(part) + 1
-            ids[:used] = [*head, *part, self._special["[SEP]"]]
-            places = np.arange(self._length)
-            where = np.full((self._length, 2), -1, np.int32)
-            if part:
-                where[len(head) : used - 1] = offsets[begin : begin + room]
-            inside = answer is not None and answer[0] >= begin and answer[1] < begin + len(part)
-            shift = len(head) - begin
-            start, end = (answer[0] + shift, answer[1] + shift) if answer is not None and inside else (0, 0)
-            rows.append(
-                {
-                    "input_ids": ids,
-                    "attention_mask": (places < used).astype(np.int64),
-                    "token_type_ids": ((places >= len(head)) & (places < used)).astype(np.int64),
-                    "start": np.int64(start),
-                    "end": np.int64(end),
-                }
-            )
-            self.windows.append(Window(number, where))
+            tokens = [*head, *context[begin : begin + room], self._sep]
+            row = np.full(self._length, self._pad, np.int32)
+            row[: len(tokens)] = tokens
+            rows.append(row)
+            start = end = 0
+            if answer and begin <= answer[0] and answer[1] < begin + room:
+                start, end = (token - begin + len(head) for token in answer)
+            self.windows.append(Window(number, begin, len(head), len(tokens), start, end))
             if begin + room >= len(context):
                 break
         return rows
 
-    @staticmethod
-    def _answer_tokens(question: Question, offsets: list[tuple[int, int]]) -> tuple[int, int] | None:
-        """First and last token of the context that hold a character of the first answer."""
-        if not question.answers:
+    def _answer_tokens(self, number: int) -> tuple[int, int] | None:
+        """First and last token of the context that hold a character of the question's first answer."""
+        if not self.questions[number].answers:
             return None
-        first, last = question.answers[0].start, question.answers[0].start + len(question.answers[0].text)
-        touched = [i for i, (begin, end) in enumerate(offsets) if begin < last and end > first]
-        return (touched[0], touched[-1]) if touched else None
+        answer, offsets = self.questions[number].answers[0], self._offsets[number]
+        inside = np.flatnonzero((offsets[:, 0] < answer.start + len(answer.text)) & (offsets[:, 1] > answer.start))
+        return (int(inside[0]), int(inside[-1])) if len(inside) else None
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> dict[str, Array]:
+        if not 0 <= index < len(self.windows):
+            raise IndexError(f"window {index} of {len(self.windows)}")
+        return {name: values[0] for name, values in self.take(np.array([index])).items()}
+
+    def take(self, indices: Array) -> dict[str, Array]:
+        """The windows of int64 [n] `indices`: input_ids, attention_mask, token_type_ids [n, length], start, end [n]."""
+        head, used, start, end = (values[indices] for values in self._numbers.values())
+        places = np.arange(self._length)
+        mask = places < used[:, None]
+        return {
+            "input_ids": self._ids[indices].astype(np.int64),
+            "attention_mask": mask.astype(np.int64),
+            "token_type_ids": (mask & (places >= head[:, None])).astype(np.int64),
+            "start": start,
+            "end": end,
+        }
+
+    def offsets(self, index: int) -> Array:
+        """int32 [length, 2]: the context's characters [begin, end) that each token of a window is; -1 for others."""
+        window = self.windows[index]
+        result = np.full((self._length, 2), -1, np.int32)
+        count = window.used - 1 - window.head
+        result[window.head : window.head + count] = self._offsets[window.question][window.begin : window.begin + count]
+        return result
 
     def answers(self, start_logits: Array, end_logits: Array, max_answer: int = 30, best: int = 20) -> dict[str, str]:
         """The text that a model answers to each question, by its id.
 
         Args:
-            start_logits, end_logits: [windows, length], in the order of `dataset`.
+            start_logits, end_logits: [windows, length], in the order of `windows`.
             max_answer: tokens of the longest answer.
             best: how many of the likeliest starts and ends are tried.
 
@@ -201,16 +231,18 @@ class SpanFeatures:
             if logits.shape != wanted:
                 raise errors.ShapeMismatch(f"{name} has shape {list(logits.shape)}, {list(wanted)} is wanted")
         found: dict[int, tuple[float, str]] = {}
-        for window, starts, ends in zip(self.windows, start_logits, end_logits, strict=True):
-            context = np.flatnonzero(window.offsets[:, 0] >= 0)
-            if not len(context):
+        for index, window in enumerate(self.windows):
+            span = slice(window.head, window.used - 1)
+            if span.start == span.stop:
                 continue
-            s = context[np.argsort(-starts[context].astype(np.float64), kind="stable")[:best]]
-            e = context[np.argsort(-ends[context].astype(np.float64), kind="stable")[:best]]
-            score = starts[s].astype(np.float64)[:, None] + ends[e].astype(np.float64)
+            starts, ends = (x[index, span].astype(np.float64) for x in (start_logits, end_logits))
+            s = np.argsort(-starts, kind="stable")[:best]
+            e = np.argsort(-ends, kind="stable")[:best]
+            score = starts[s, None] + ends[e]
             score[(e < s[:, None]) | (e >= s[:, None] + max_answer)] = -np.inf
             i, j = np.unravel_index(score.argmax(), score.shape)
             if score[i, j] > found.get(window.question, (-np.inf, ""))[0]:
-                begin, end = window.offsets[s[i], 0], window.offsets[e[j], 1]
-                found[window.question] = float(score[i, j]), self.questions[window.question].context[begin:end]
+                begin, end = (self._offsets[window.question][window.begin + t] for t in (s[i], e[j]))
+                text = self.questions[window.question].context[begin[0] : end[1]]
+                found[window.question] = float(score[i, j]), text
         return {q.id: found.get(i, (0.0, ""))[1] for i, q in enumerate(self.questions)}

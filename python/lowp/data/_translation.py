@@ -97,8 +97,10 @@ class Subwords:
         Raises:
             NotFound, CorruptFile: no such file, or not such a file.
         """
-        from tokenizers import Tokenizer
-
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as e:
+            raise errors.Unsupported("subwords need the package tokenizers: pip install lowp[train]") from e
         try:
             return cls(Tokenizer.from_str(Path(path).read_text(encoding="utf-8")))
         except FileNotFoundError:

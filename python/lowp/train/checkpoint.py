@@ -106,6 +106,13 @@ def _remove_leftovers(folder: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+def _need_safetensors() -> None:
+    try:
+        import safetensors  # noqa: F401
+    except ImportError as e:
+        raise errors.Unsupported("checkpoints need the package safetensors: pip install lowp[train]") from e
+
+
 def _write(path: Path, tensors: dict[str, Array], header: dict[str, str]) -> None:
     from safetensors.numpy import save_file
 
@@ -124,6 +131,7 @@ def save(path: PathLike, tensors: Mapping[str, Array], metadata: Metadata) -> Pa
         InvalidArgument: metadata that is no JSON; a tensor called "__metadata__".
         IoError: the disk is full, or another refusal of the operating system. Nothing is lost by it.
     """
+    _need_safetensors()
     target = Path(path)
     arrays = {name: np.asarray(a, order="C") for name, a in tensors.items()}
     if "__metadata__" in arrays:
@@ -178,6 +186,7 @@ def _parse(path: Path, header: Mapping[str, str] | None) -> tuple[Metadata, dict
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Any:
+    _need_safetensors()
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():

@@ -73,7 +73,7 @@ class Spans(Task):
         """Windows in another order each epoch."""
         train = self.recipe.train
         return Loader(
-            self._train.dataset,
+            self._train,
             train.batch_size,
             seed=train.seed,
             drop_last=True,
@@ -89,10 +89,10 @@ class Spans(Task):
     def evaluate(self, run: Any) -> dict[str, float]:
         """Exact match and F1 on the held-out questions."""
         runner = Runner(run)
-        arrays = self._test.dataset.arrays
         scores: dict[str, list[Array]] = {"start": [], "end": []}
-        for part in slices(len(self._test.dataset), 32):
-            for name, values in runner({n: arrays[n][part] for n in _INPUTS}, ("start", "end")).items():
+        for part in slices(len(self._test), 32):
+            arrays = self._test.take(np.arange(part.start, part.stop))
+            for name, values in runner({n: arrays[n] for n in _INPUTS}, ("start", "end")).items():
                 scores[name].append(values)
         found = self._test.answers(np.concatenate(scores["start"]), np.concatenate(scores["end"]))
         right = {q.id: [a.text for a in q.answers] for q in self._test.questions}
@@ -105,5 +105,6 @@ class Spans(Task):
 
     def calibration(self, count: int) -> Iterable[dict[str, Array]]:
         """The first windows to train on."""
-        for i in range(min(count, len(self._train.dataset))):
-            yield {n: self._train.dataset.arrays[n][i : i + 1] for n in _INPUTS}
+        for i in range(min(count, len(self._train))):
+            arrays = self._train.take(np.array([i]))
+            yield {n: arrays[n] for n in _INPUTS}
