@@ -154,12 +154,11 @@ bool matmul_args(const Product& p, DType dtype, kernels::MatmulArgs& args) {
   args.ldc = p.n;
   return true;
 }
-bool has_kernel(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16; }
 
 // Both operands vary.
 void emit_product(LowerContext& ctx, const Product& p) {
   kernels::MatmulArgs args;
-  if (!has_kernel(ctx.dtype(0)) || !matmul_args(p, ctx.dtype(0), args)) return;
+  if (!kernels::is_stored_float(ctx.dtype(0)) || !matmul_args(p, ctx.dtype(0), args)) return;
   const int threads = ctx.threads();
   ctx.set_scratch(kernels::matmul_scratch(args, threads));
   ctx.set_macs(ir::element_count(p.batch) * p.m * p.n * p.k);
@@ -322,7 +321,8 @@ Status lower_gemm(LowerContext& ctx) {
   const bool has_c = ctx.has(2);
   const DType dtype = ctx.dtype(0);
   kernels::MatmulArgs args;
-  if (!has_kernel(dtype) || !matmul_args(product(ctx.in(0), ctx.in(1), {attrs.trans_a, attrs.trans_b}), dtype, args))
+  if (!kernels::is_stored_float(dtype) ||
+      !matmul_args(product(ctx.in(0), ctx.in(1), {attrs.trans_a, attrs.trans_b}), dtype, args))
     return {};
   // The epilogue takes one f32 bias a column.
   const bool bias_row =
@@ -413,7 +413,8 @@ std::vector<OpDef> matmul() {
                                 {a, {{DType::kF32, {2, 3, 33, 6}}, {DType::kF32, {2, 3, 33, 18}}}},
                                 {b, {{DType::kF32, {2, 3, 5, 33}}, {DType::kF32, {2, 1, 18, 33}}}},
                                 {both, {{DType::kF32, {2, 300, 7}}, {DType::kF32, {5, 300}}}},
-                                {b, {{DType::kBF16, {3, 5, 33}}, {DType::kBF16, {18, 33}}}}};
+                                {b, {{DType::kBF16, {3, 5, 33}}, {DType::kBF16, {18, 33}}}},
+                                {a, {{DType::kF16, {2, 33, 5}}, {DType::kF16, {2, 33, 7}}}}};
     list[3].tolerance_ulps = 16;  // 300 products
     return list;
   };
