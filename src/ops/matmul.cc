@@ -327,7 +327,7 @@ Status lower_gemm(LowerContext& ctx) {
   // The epilogue takes one f32 bias a column.
   const bool bias_row =
       has_c && ir::element_count(ctx.in(2)) == ctx.out(0)[1] && (ctx.in(2).size() == 1 || ctx.in(2)[0] == 1);
-  const bool in_epilogue = bias_row && attrs.alpha == 1.0F && attrs.beta == 1.0F && dtype == DType::kF32;
+  const bool in_epilogue = bias_row && attrs.alpha == 1.0F && attrs.beta == 1.0F;
   GemmTail tail;
   tail.alpha = attrs.alpha;
   tail.add = has_c && !in_epilogue && attrs.beta != 0.0F;
@@ -341,20 +341,24 @@ Status lower_gemm(LowerContext& ctx) {
   if (tail.any() && dtype != DType::kF32) return {};
   const int threads = ctx.threads();
   const size_t scratch = (kernels::matmul_scratch(args, threads) + 63) & ~size_t{63};
-  const size_t scaled = tail.beta != 1 ? static_cast<size_t>(tail.count) * sizeof(float) : 0;
-  ctx.set_scratch(scratch + scaled);
+  // Of C: scaled, or a bias widened from 16 bits.
+  const bool widened = in_epilogue && dtype != DType::kF32;
+  const int64_t own_floats = widened ? args.n : tail.beta != 1 ? tail.count : 0;
+  ctx.set_scratch(scratch + static_cast<size_t>(own_floats) * sizeof(float));
   ctx.set_macs(args.m * args.n * args.k);
-  ctx.emit(fmt::format("matmul.{}", dtype_name(dtype)), [args, tail, scratch, threads, in_epilogue](const StepArgs& s) {
-    kernels::MatmulArgs call = args;
-    call.a = s.inputs[0];
-    call.b = s.inputs[1];
-    call.c = s.outputs[0];
-    if (in_epilogue) call.epilogue.bias = s.in<float>(2);
-    kernels::matmul(call, s.scratch, threads);
-    if (!tail.any()) return;
-    float* own = reinterpret_cast<float*>(static_cast<char*>(s.scratch) + scratch);
-    tail.run(s.out<float>(0), tail.add ? s.in<float>(2) : nullptr, own, args.m * args.n, threads);
-  });
+  ctx.emit(fmt::format("matmul.{}", dtype_name(dtype)),
+           [args, tail, scratch, threads, in_epilogue, widened, dtype](const StepArgs& s) {
+             auto* own = reinterpret_cast<float*>(static_cast<char*>(s.scratch) + scratch);
+             kernels::MatmulArgs call = args;
+             call.a = s.inputs[0];
+             call.b = s.inputs[1];
+             call.c = s.outputs[0];
+             if (widened) kernels::convert_stored(dtype, s.inputs[2], DType::kF32, own, call.n, threads);
+             if (in_epilogue) call.epilogue.bias = widened ? own : s.in<float>(2);
+             kernels::matmul(call, s.scratch, threads);
+             if (!tail.any()) return;
+             tail.run(s.out<float>(0), tail.add ? s.in<float>(2) : nullptr, own, args.m * args.n, threads);
+           });
   return {};
 }
 Status gemm_gradient(GradContext& g) {
