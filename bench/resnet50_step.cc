@@ -9,7 +9,7 @@
 #include <map>
 
 #include "support/resnet.h"
-#include "train/sgd.h"
+#include "train/training.h"
 
 using namespace lowp;
 
@@ -23,9 +23,11 @@ int main(int argc, char** argv) {
   net.depths = {3, 4, 6, 3};
   net.dtype = type == "bf16" ? DType::kBF16 : type == "f16" ? DType::kF16 : DType::kF32;
   ir::Graph graph;
-  ir::Value* loss = net.build(graph);
-  if (Status s = train::add_sgd(graph, loss, {.learning_rate = 0.1F, .momentum = 0.9F}); !s.is_ok()) {
-    fmt::print("{}\n", s.to_string());
+  net.build(graph);
+  train::TrainingOptions options;
+  options.optimizer.momentum = 0.9F;
+  if (auto trained = train::add_training(graph, "loss", options); !trained) {
+    fmt::print("{}\n", trained.error().to_string());
     return 1;
   }
   auto session = test::session_for(graph, threads, true, true);

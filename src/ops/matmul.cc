@@ -154,12 +154,11 @@ bool matmul_args(const Product& p, DType dtype, kernels::MatmulArgs& args) {
   args.ldc = p.n;
   return true;
 }
-bool has_kernel(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBF16; }
 
 // Both operands vary.
 void emit_product(LowerContext& ctx, const Product& p) {
   kernels::MatmulArgs args;
-  if (!has_kernel(ctx.dtype(0)) || !matmul_args(p, ctx.dtype(0), args)) return;
+  if (!kernels::is_stored_float(ctx.dtype(0)) || !matmul_args(p, ctx.dtype(0), args)) return;
   const int threads = ctx.threads();
   ctx.set_scratch(kernels::matmul_scratch(args, threads));
   ctx.set_macs(ir::element_count(p.batch) * p.m * p.n * p.k);
@@ -322,12 +321,13 @@ Status lower_gemm(LowerContext& ctx) {
   const bool has_c = ctx.has(2);
   const DType dtype = ctx.dtype(0);
   kernels::MatmulArgs args;
-  if (!has_kernel(dtype) || !matmul_args(product(ctx.in(0), ctx.in(1), {attrs.trans_a, attrs.trans_b}), dtype, args))
+  if (!kernels::is_stored_float(dtype) ||
+      !matmul_args(product(ctx.in(0), ctx.in(1), {attrs.trans_a, attrs.trans_b}), dtype, args))
     return {};
   // The epilogue takes one f32 bias a column.
   const bool bias_row =
       has_c && ir::element_count(ctx.in(2)) == ctx.out(0)[1] && (ctx.in(2).size() == 1 || ctx.in(2)[0] == 1);
-  const bool in_epilogue = bias_row && attrs.alpha == 1.0F && attrs.beta == 1.0F && dtype == DType::kF32;
+  const bool in_epilogue = bias_row && attrs.alpha == 1.0F && attrs.beta == 1.0F;
   GemmTail tail;
   tail.alpha = attrs.alpha;
   tail.add = has_c && !in_epilogue && attrs.beta != 0.0F;
@@ -341,20 +341,24 @@ Status lower_gemm(LowerContext& ctx) {
   if (tail.any() && dtype != DType::kF32) return {};
   const int threads = ctx.threads();
   const size_t scratch = (kernels::matmul_scratch(args, threads) + 63) & ~size_t{63};
-  const size_t scaled = tail.beta != 1 ? static_cast<size_t>(tail.count) * sizeof(float) : 0;
-  ctx.set_scratch(scratch + scaled);
+  // Of C: scaled, or a bias widened from 16 bits.
+  const bool widened = in_epilogue && dtype != DType::kF32;
+  const int64_t own_floats = widened ? args.n : tail.beta != 1 ? tail.count : 0;
+  ctx.set_scratch(scratch + static_cast<size_t>(own_floats) * sizeof(float));
   ctx.set_macs(args.m * args.n * args.k);
-  ctx.emit(fmt::format("matmul.{}", dtype_name(dtype)), [args, tail, scratch, threads, in_epilogue](const StepArgs& s) {
-    kernels::MatmulArgs call = args;
-    call.a = s.inputs[0];
-    call.b = s.inputs[1];
-    call.c = s.outputs[0];
-    if (in_epilogue) call.epilogue.bias = s.in<float>(2);
-    kernels::matmul(call, s.scratch, threads);
-    if (!tail.any()) return;
-    float* own = reinterpret_cast<float*>(static_cast<char*>(s.scratch) + scratch);
-    tail.run(s.out<float>(0), tail.add ? s.in<float>(2) : nullptr, own, args.m * args.n, threads);
-  });
+  ctx.emit(fmt::format("matmul.{}", dtype_name(dtype)),
+           [args, tail, scratch, threads, in_epilogue, widened, dtype](const StepArgs& s) {
+             auto* own = reinterpret_cast<float*>(static_cast<char*>(s.scratch) + scratch);
+             kernels::MatmulArgs call = args;
+             call.a = s.inputs[0];
+             call.b = s.inputs[1];
+             call.c = s.outputs[0];
+             if (widened) kernels::convert_stored(dtype, s.inputs[2], DType::kF32, own, call.n, threads);
+             if (in_epilogue) call.epilogue.bias = widened ? own : s.in<float>(2);
+             kernels::matmul(call, s.scratch, threads);
+             if (!tail.any()) return;
+             tail.run(s.out<float>(0), tail.add ? s.in<float>(2) : nullptr, own, args.m * args.n, threads);
+           });
   return {};
 }
 Status gemm_gradient(GradContext& g) {
@@ -413,7 +417,8 @@ std::vector<OpDef> matmul() {
                                 {a, {{DType::kF32, {2, 3, 33, 6}}, {DType::kF32, {2, 3, 33, 18}}}},
                                 {b, {{DType::kF32, {2, 3, 5, 33}}, {DType::kF32, {2, 1, 18, 33}}}},
                                 {both, {{DType::kF32, {2, 300, 7}}, {DType::kF32, {5, 300}}}},
-                                {b, {{DType::kBF16, {3, 5, 33}}, {DType::kBF16, {18, 33}}}}};
+                                {b, {{DType::kBF16, {3, 5, 33}}, {DType::kBF16, {18, 33}}}},
+                                {a, {{DType::kF16, {2, 33, 5}}, {DType::kF16, {2, 33, 7}}}}};
     list[3].tolerance_ulps = 16;  // 300 products
     return list;
   };

@@ -383,6 +383,36 @@ Status slice(EvalContext& ctx) {
   });
 }
 
+// Zeros around the gradient, for steps of 1 and known extents.
+Status slice_gradient(GradContext& g) {
+  const ir::Node& node = g.node();
+  const TensorType& t = g.in(0)->type;
+  auto constant = [&](size_t i) { return node.input(i) == nullptr ? nullptr : &node.input(i)->constant; };
+  for (size_t i = 1; i < node.inputs.size(); ++i) {
+    if (node.inputs[i] != nullptr && !node.inputs[i]->is_constant())
+      return error(Code::kUnsupported, "the gradient of Slice wants constant starts, ends, axes and steps");
+  }
+  if (!t.has_rank()) return error(Code::kUnsupported, "the gradient of Slice wants a known rank");
+  // An extent that is not known is one that is not sliced, whatever it is.
+  Extents extents;
+  for (const Dim& d : *t.dims) extents.push_back(d.known() ? d.value() : std::numeric_limits<int64_t>::max() / 4);
+  LOWP_ASSIGN(auto ranges, slice_ranges(extents, constant(1), constant(2), constant(3), constant(4)));
+  std::vector<int64_t> before, after;
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const SliceRange& r = ranges[i];
+    const bool whole = r.start == 0 && r.step == 1 && r.length == extents[i];
+    if (!whole && (r.step != 1 || !(*t.dims)[i].known()))
+      return error(Code::kUnsupported,
+                   "the gradient of Slice wants steps of 1 and known extents; axis {} of {} has step {}", i,
+                   t.to_string(), r.step);
+    before.push_back(whole ? 0 : r.start);
+    after.push_back(whole ? 0 : extents[i] - r.start - r.length);
+  }
+  before.insert(before.end(), after.begin(), after.end());
+  GraphBuilder& b = g.builder();
+  g.set_grad_in(0, b.op("Pad", {g.grad_out(), b.ints(before)}));
+  return {};
+}
 Status lower_slice(LowerContext& ctx) {
   if (!copyable(ctx) || ctx.known(1) == nullptr || ctx.known(2) == nullptr || (ctx.has(3) && ctx.known(3) == nullptr) ||
       (ctx.has(4) && ctx.known(4) == nullptr))
@@ -730,6 +760,7 @@ std::vector<OpDef> movement() {
   {
     OpDef& def = add("Slice", 3, 5, infer_slice, slice);
     def.upgrade = upgrade_slice;
+    def.gradient = slice_gradient;
     def.lower = lower_slice;
     def.samples = [] {
       return std::vector<Sample>{{{}, {{DType::kF32, {6, 7}}, constant_ints({1, 0}), constant_ints({5, 100})}},

@@ -1,6 +1,7 @@
 // Normalizations: LayerNormalization, RMSNormalization, InstanceNormalization, GroupNormalization, LpNormalization.
 #include "ops/norm.h"
 
+#include "kernels/convert/convert.h"
 #include "kernels/norm/norm.h"
 #include "ops/reference.h"
 
@@ -87,7 +88,9 @@ Status lower_layer_norm(LowerContext& ctx) {
   kernels::LayerNormArgs args;
   args.n = ir::element_count(normalized);
   // Scale and bias for each normalized element; other broadcasts stay with the reference.
-  if (ctx.dtype(0) != DType::kF32 || args.n == 0 || ctx.in(1) != normalized || (ctx.has(2) && ctx.in(2) != normalized))
+  const DType dtype = ctx.dtype(0);
+  if (!kernels::is_stored_float(dtype) || args.n == 0 || ctx.in(1) != normalized || ctx.dtype(1) != DType::kF32 ||
+      (ctx.has(2) && (ctx.in(2) != normalized || ctx.dtype(2) != DType::kF32)))
     return {};
   args.rows = ctx.in_size(0) / args.n;
   args.rms = !kCentre;
@@ -96,16 +99,19 @@ Status lower_layer_norm(LowerContext& ctx) {
   const bool mean = ctx.wants(1);
   const bool inv_std = ctx.wants(2);
   const int threads = ctx.threads();
-  ctx.emit("layer_norm.f32", [args, bias, mean, inv_std, threads](const StepArgs& s) {
-    kernels::LayerNormArgs call = args;
-    call.x = s.in<float>(0);
-    call.gamma = s.in<float>(1);
-    if (bias) call.beta = s.in<float>(2);
-    call.y = s.out<float>(0);
-    if (mean) call.mean_out = s.out<float>(1);
-    if (inv_std) call.inv_std_out = s.out<float>(2);
-    kernels::layer_norm_f32(call, threads);
-  });
+  ctx.emit(fmt::format("layer_norm.{}", dtype_name(dtype)),
+           [args, dtype, bias, mean, inv_std, threads](const StepArgs& s) {
+             kernels::LayerNormArgs call = args;
+             call.gamma = s.in<float>(1);
+             if (bias) call.beta = s.in<float>(2);
+             if (mean) call.mean_out = s.out<float>(1);
+             if (inv_std) call.inv_std_out = s.out<float>(2);
+             if (dtype != DType::kF32)
+               return kernels::layer_norm_stored(call, dtype, s.inputs[0], s.outputs[0], threads);
+             call.x = s.in<float>(0);
+             call.y = s.out<float>(0);
+             kernels::layer_norm_f32(call, threads);
+           });
   return {};
 }
 // Whether a scale or bias has an element for each element that is normalized, which one kernel handles.
@@ -300,7 +306,8 @@ Status lower_grouped(LowerContext& ctx) {
 std::vector<Sample> layer_norm_samples() {
   return {{{}, {{DType::kF32, {3, 5, 37}}, {DType::kF32, {37}}, {DType::kF32, {37}}}},
           {{{"epsilon", 1e-12F}}, {{DType::kF32, {7, 128}}, {DType::kF32, {128}}, {DType::kF32, {128}}}},
-          {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 4, 7}}, {DType::kF32, {4, 1}}, {DType::kF32, {7}}}}};
+          {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 4, 7}}, {DType::kF32, {4, 1}}, {DType::kF32, {7}}}},
+          {{}, {{DType::kBF16, {5, 37}}, {DType::kF32, {37}}, {DType::kF32, {37}}}}};
 }
 std::vector<Sample> rms_norm_samples() { return {{{}, {{DType::kF32, {3, 5, 37}}, {DType::kF32, {37}}}}}; }
 std::vector<Sample> channel_samples() {

@@ -7,47 +7,13 @@
 // 2 square.
 #include "kernels/optimizer/optimizer.h"
 
+#include "ops/optimizer.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
 namespace {
 
-constexpr size_t kWeight = 0, kGradient = 1, kRate = 2, kScale = 3, kNonfinite = 4, kVelocity = 5, kStep = 5, kMean = 6,
-                 kSquare = 7;
-
-struct SgdAttrs {
-  float momentum = 0;
-  float weight_decay = 0;
-  float rate_factor = 1;  // of this parameter's learning rate
-  bool nesterov = false;
-  bool operator==(const SgdAttrs&) const = default;
-  static constexpr auto fields() {
-    return std::tuple(ir::field("momentum", &SgdAttrs::momentum), ir::field("weight_decay", &SgdAttrs::weight_decay),
-                      ir::field("rate_factor", &SgdAttrs::rate_factor), ir::field("nesterov", &SgdAttrs::nesterov));
-  }
-};
-struct AdamAttrs {
-  std::string rule = "adam";  // or adamw, lamb
-  float beta1 = 0.9F;
-  float beta2 = 0.999F;
-  float epsilon = 1e-8F;
-  float weight_decay = 0;
-  float rate_factor = 1;
-  bool operator==(const AdamAttrs&) const = default;
-  static constexpr auto fields() {
-    return std::tuple(ir::field("rule", &AdamAttrs::rule), ir::field("beta1", &AdamAttrs::beta1),
-                      ir::field("beta2", &AdamAttrs::beta2), ir::field("epsilon", &AdamAttrs::epsilon),
-                      ir::field("weight_decay", &AdamAttrs::weight_decay),
-                      ir::field("rate_factor", &AdamAttrs::rate_factor));
-  }
-};
-
-Status want_scalar(const InferContext& ctx, size_t i, DType dtype) {
-  if (!ctx.has(i)) return {};
-  if (ctx.dtype(i) == dtype && (!ctx.has_rank(i) || ctx.type(i).rank() == 0)) return {};
-  return error(Code::kTypeMismatch, "operand {} is {}, a scalar {} is wanted", i, ctx.type(i).to_string(),
-               dtype_name(dtype));
-}
+constexpr size_t kVelocity = 5, kStep = 5, kMean = 6, kSquare = 7;
 
 // Whether two types can be the same when all extents are known.
 bool may_be_equal(const TensorType& a, const TensorType& b) {
@@ -123,19 +89,6 @@ Status sgd(EvalContext& ctx) {
   return {};
 }
 
-// 1 - beta^step by repeated multiplication: the same on every machine, unlike pow().
-double correction(double beta, int64_t step) {
-  double power = 1;
-  for (double factor = beta; step > 0; step >>= 1, factor *= factor) {
-    if ((step & 1) != 0) power *= factor;
-  }
-  return 1 - power;
-}
-
-Status check_step(int64_t step) {
-  return step >= 1 ? Status() : error(Code::kInvalidArgument, "the step is {}, 1 or more is wanted", step);
-}
-
 Status adam(EvalContext& ctx) {
   const auto& a = ctx.attrs<AdamAttrs>();
   if (is_skipped(ctx)) {
@@ -171,18 +124,6 @@ Status adam(EvalContext& ctx) {
   return {};
 }
 
-// What both steps read when they run.
-struct StepScalars {
-  float rate = 0, scale = 1;
-  bool skipped = false;
-};
-StepScalars read_scalars(const StepArgs& s, bool has_scale, bool has_nonfinite, float factor) {
-  StepScalars r;
-  r.rate = *s.in<float>(kRate) * factor;
-  if (has_scale) r.scale = *s.in<float>(kScale);
-  r.skipped = has_nonfinite && *s.in<int64_t>(kNonfinite) >= 0;
-  return r;
-}
 void copy_unless_in_place(const StepArgs& s, size_t output, size_t input, int64_t n) {
   if (s.outputs[output] != s.inputs[input])
     std::memcpy(s.outputs[output], s.inputs[input], static_cast<size_t>(n) * sizeof(float));

@@ -58,7 +58,18 @@ template <bool kLog>
 Status lower(LowerContext& ctx) {
   const Extents& x = ctx.in(0);
   LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<SoftmaxAttrs>().axis, static_cast<int64_t>(x.size())));
-  if (ctx.dtype(0) != DType::kF32 || axis != static_cast<int64_t>(x.size()) - 1 || x.back() == 0) return {};
+  const DType dtype = ctx.dtype(0);
+  if (!kernels::is_stored_float(dtype) || axis != static_cast<int64_t>(x.size()) - 1 || x.back() == 0) return {};
+  if (dtype != DType::kF32) {
+    const int64_t n = x.back();
+    const int64_t rows = ctx.in_size(0) / n;
+    const int threads = ctx.threads();
+    ctx.allow_in_place(0, 0);
+    ctx.emit(fmt::format("softmax.{}", dtype_name(dtype)), [dtype, rows, n, threads](const StepArgs& s) {
+      kernels::softmax_stored(dtype, kLog, s.inputs[0], s.outputs[0], rows, n, threads);
+    });
+    return {};
+  }
   kernels::SoftmaxArgs args;
   args.n = args.x_stride = args.y_stride = x.back();
   args.rows = ctx.in_size(0) / args.n;
@@ -173,7 +184,8 @@ Status upgrade(ImportedNode& node) {
 std::vector<Sample> samples() {
   return {{{}, {{DType::kF32, {5, 37}, -8, 8}}},
           {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 9, 5}, -8, 8}}},
-          {{}, {{DType::kF32, {2, 3, 128}, -80, 80}}}};
+          {{}, {{DType::kF32, {2, 3, 128}, -80, 80}}},
+          {{}, {{DType::kBF16, {2, 3, 37}, -8, 8}}}};
 }
 
 }  // namespace

@@ -1,62 +1,55 @@
-// BatchNormTraining, then Relu, or Add of a shortcut and Relu, in one node: forward and backward read and write the
-// activations once instead of two or three times.
+// lowp.BatchNormTraining takes in the residual and the ReLU behind it: both cost nothing but memory traffic. To be run
+// before the backward graph is built, whose nodes read what lies between.
 #include "passes/match.h"
 #include "passes/pass.h"
 
 namespace lowp::passes {
 namespace {
 
-constexpr size_t kResidual = 3;
-
-bool is_bare(const ir::Node* node) {
-  if (!is_op(node, "BatchNormTraining", kLowpDomain) || node->input(kResidual) != nullptr) return false;
-  const AttrMap attrs = node->op->attrs.write(node->attrs);
-  return std::get<int64_t>(attrs.at("relu")) == 0;
-}
-
-// The normalization that alone gives an operand of the Add, and runs last: the other operand must be there before it.
-ir::Node* normalization_of(const ir::Graph& graph, const ir::Node* add, ir::Value*& residual) {
-  for (size_t i = 2; i-- > 0;) {
-    ir::Node* norm = producer(add->inputs[i], "BatchNormTraining", kLowpDomain);
-    ir::Value* other = add->inputs[1 - i];
-    if (!is_bare(norm) || only_user(graph, add->inputs[i]) != add || !(other->type == add->inputs[i]->type)) continue;
-    bool before = other->producer == nullptr;
-    for (const auto& n : graph.nodes()) {
-      if (n.get() == other->producer) before = true;
-      if (n.get() == norm) break;
-    }
-    if (!before) continue;
-    residual = other;
-    return norm;
-  }
-  return nullptr;
+// What is added to the value by its only reader, of the same type as it; or null.
+ir::Value* residual_of(const ir::Node* add, const ir::Value* value) {
+  if (!is_op(add, "Add")) return nullptr;
+  ir::Value* r = other(add, value);
+  return value->type.has_rank() && r->type == value->type && add->outputs[0]->type == value->type ? r : nullptr;
 }
 
 }  // namespace
 
 Result<int> fuse_batch_norm(ir::Graph& graph, const PassOptions&) {
   int changed = 0;
-  for (ir::Node* relu : graph.node_list()) {
-    if (!is_op(relu, "Relu")) continue;
-    ir::Value* residual = nullptr;
-    ir::Node* norm = producer(relu->inputs[0], "BatchNormTraining", kLowpDomain);
-    if (norm == nullptr) {
-      const ir::Node* add = producer(relu->inputs[0], "Add");
-      if (add != nullptr && only_user(graph, relu->inputs[0]) == relu) norm = normalization_of(graph, add, residual);
-    } else if (!is_bare(norm) || only_user(graph, relu->inputs[0]) != relu) {
-      norm = nullptr;
-    }
-    if (norm == nullptr) continue;
-    AttrMap attrs = norm->op->attrs.write(norm->attrs);
-    attrs["relu"] = int64_t{1};
-    norm->attrs = norm->op->attrs.read(attrs).value();
+  for (ir::Node* node : graph.node_list()) {
+    if (!is_op(node, "BatchNormTraining", kLowpDomain)) continue;
+    AttrMap attrs = node->op->attrs.write(node->attrs);
+    const auto relu = attrs.find("relu");
+    if (relu != attrs.end() && relu->second != ir::AttrMap::mapped_type(int64_t{0})) continue;
+    ir::Node* last = node;
+    ir::Node* next = only_user(graph, node->outputs[0]);
+    ir::Value* residual = node->input(3) == nullptr ? residual_of(next, node->outputs[0]) : nullptr;
     if (residual != nullptr) {
-      norm->inputs.resize(kResidual + 1, nullptr);
-      graph.set_input(norm, kResidual, residual);
+      last = next;
+      next = only_user(graph, last->outputs[0]);
     }
-    graph.replace_uses(relu->outputs[0], norm->outputs[0]);
+    const bool has_relu = is_op(next, "Relu");
+    if (has_relu) last = next;
+    if (last == node) continue;
+    std::vector<ir::Value*> operands = node->inputs;
+    if (residual != nullptr) {
+      operands.resize(4, nullptr);
+      operands[3] = residual;
+    }
+    attrs["relu"] = int64_t{has_relu ? 1 : 0};
+    const std::vector<ir::Value*> fused =
+        GraphBuilder(graph, last)
+            .op_n(node->outputs.size(), "BatchNormTraining", operands, attrs, kLowpDomain, node->name);
+    ir::Graph::take_name(fused[0], last->outputs[0]);
+    graph.replace_uses(last->outputs[0], fused[0]);
+    for (size_t i = 1; i < fused.size(); ++i) {
+      if (node->outputs[i] != nullptr) graph.replace_uses(node->outputs[i], fused[i]);
+    }
     ++changed;
   }
+  // The statistics may have readers between the old place and the new one.
+  if (changed > 0) LOWP_TRY([&]() -> Status { return graph.sort(); }());
   return changed;
 }
 

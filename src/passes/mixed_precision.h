@@ -13,7 +13,7 @@ namespace lowp::passes {
 // Names as in op_display_name(): "MatMul", "lowp.BatchNormTraining". Ops in no list compute in f32.
 struct PrecisionLists {
   // Take 16-bit operands: what multiplies matrices.
-  std::set<std::string, std::less<>> allow = {"Conv", "Gemm", "MatMul"};
+  std::set<std::string, std::less<>> allow = {"Conv", "Gemm", "MatMul", "lowp.MatMul"};
   // Take f32 operands: losses, and functions whose results grow or cancel.
   std::set<std::string, std::less<>> deny = {"Exp",        "Log",
                                              "LogSoftmax", "Pow",

@@ -140,6 +140,7 @@ Result<TrainingOptions> options_from_json(std::string_view text) {
                    .read("rate_factor", p.rate_factor)
                    .read("weight_decay", p.weight_decay)
                    .read("trained", p.trained)
+                   .read("sparse", p.sparse)
                    .finish());
     }
   }

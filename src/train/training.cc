@@ -33,8 +33,7 @@ Status simplify(ir::Graph& graph) {
   for (const passes::Pass& pass : passes::all_passes()) {
     const std::string_view name = pass.name;
     if (name != "remove_identities" && name != "fold_constants" && name != "split_recurrent" &&
-        name != "fuse_batch_norm" &&
-        name != "fuse_layer_norm" && name != "fuse_gelu")
+        name != "fuse_batch_norm" && name != "fuse_layer_norm" && name != "fuse_gelu")
       options.disabled.insert(std::string(name));
   }
   return passes::run_stage(graph, passes::Stage::kSimplify, options);
@@ -67,7 +66,9 @@ class StepBuilder {
       auto it = gradients.find(graph_.states()[i].value);
       if (it == gradients.end()) continue;  // the loss does not depend on it
       reached.push_back(i);
-      all.push_back(it->second);
+      LOWP_ASSIGN(Gradient gradient, gradient_of(graph_.states()[i], it->second));
+      gradients_.push_back(gradient);
+      all.push_back(gradient.values);
     }
     if (reached.empty()) return fail(Code::kInvalidArgument, "the loss depends on no parameter");
     const std::vector<ir::Value*> norm =
@@ -85,7 +86,7 @@ class StepBuilder {
       this_step_ = b_.op("Add", {steps_, b_.scalar_like(steps_, 1)}, {}, kOnnxDomain, "this_step");
     for (size_t k = 0; k < reached.size(); ++k) {
       names.push_back(graph_.states()[reached[k]].name);
-      add_step(reached[k], all[k + 1]);
+      add_step(reached[k], gradients_[k]);
     }
     count_step();
     LOWP_TRY(ir::verify(graph_));
@@ -137,13 +138,34 @@ class StepBuilder {
     }
   }
 
-  void add_step(size_t state, ir::Value* gradient) {
+  // Of a parameter: dense, or of those rows that have one.
+  struct Gradient {
+    ir::Value* values = nullptr;
+    ir::Value* rows = nullptr;  // null: dense
+    ir::Value* count = nullptr;
+  };
+  Result<Gradient> gradient_of(const ir::State& state, ir::Value* dense) {
+    if (!of(state.name).sparse) return Gradient{dense};
+    ir::Node* scatter = dense->producer;
+    if (options_.optimizer.kind == Optimizer::kLamb || scatter == nullptr || scatter->op->name != "ScatterAdd" ||
+        state.value->type.rank() != 2)
+      return fail(Code::kUnsupported, "parameter '{}' cannot be sparse: {}", state.name,
+                  options_.optimizer.kind == Optimizer::kLamb ? "LAMB wants the norm of all its rows"
+                                                              : "it is not a table that one Gather alone reads");
+    const std::vector<ir::Value*> rows =
+        b_.op_n(3, "SparseRows", scatter->inputs, {}, kLowpDomain, state.name + ".rows");
+    graph_.erase(scatter);
+    return Gradient{rows[1], rows[0], rows[2]};
+  }
+
+  void add_step(size_t state, const Gradient& gradient) {
     const std::string name = graph_.states()[state].name;
     ir::Value* w = graph_.states()[state].value;
     const ParameterOptions own = of(name);
     const OptimizerOptions& o = options_.optimizer;
     AttrMap attrs = {{"rate_factor", own.rate_factor}, {"weight_decay", own.weight_decay.value_or(o.weight_decay)}};
-    std::vector<ir::Value*> operands = {w, gradient, rate_, gradient_scale_, nonfinite_};
+    std::vector<ir::Value*> operands = {w, gradient.values, rate_, gradient_scale_, nonfinite_};
+    if (gradient.rows != nullptr) operands.insert(operands.end(), {gradient.rows, gradient.count});
     std::vector<std::string> moments;
     std::string_view op = "SgdStep";
     if (o.kind == Optimizer::kSgd) {
@@ -161,7 +183,8 @@ class StepBuilder {
     }
     for (const std::string& m : moments) operands.push_back(moment(w, m));
     const std::vector<ir::Value*> next =
-        b_.op_n(1 + moments.size(), op, operands, std::move(attrs), kLowpDomain, name + ".step");
+        b_.op_n(1 + moments.size(), (gradient.rows != nullptr ? "Sparse" : "") + std::string(op), operands,
+                std::move(attrs), kLowpDomain, name + ".step");
     graph_.states()[state].update = next[0];
     for (size_t i = 0; i < moments.size(); ++i) update(moments[i], next[i + 1]);
   }
@@ -190,9 +213,10 @@ class StepBuilder {
   ir::Graph& graph_;
   const TrainingOptions& options_;
   GraphBuilder b_;
-  std::vector<size_t> parameters_;  // numbers of states
-  ir::Value* scale_ = nullptr;      // null: none
-  ir::Value* factor_ = nullptr;     // the scale, or 1
+  std::vector<size_t> parameters_;   // numbers of states
+  std::vector<Gradient> gradients_;  // of those that the loss depends on
+  ir::Value* scale_ = nullptr;       // null: none
+  ir::Value* factor_ = nullptr;      // the scale, or 1
   ir::Value* nonfinite_ = nullptr;
   ir::Value* gradient_scale_ = nullptr;
   ir::Value* rate_ = nullptr;

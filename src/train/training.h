@@ -25,6 +25,9 @@ struct ParameterOptions {
   float rate_factor = 1.0F;           // of the learning rate
   std::optional<float> weight_decay;  // instead of the optimizer's
   bool trained = true;
+  // Of a table that is only gathered from: rows that a batch does not have stay as they are, their moments included
+  // (ops/sparse_optimizer.cc). Not for LAMB.
+  bool sparse = false;
 };
 
 // The loss is multiplied by a scale before gradients are taken, so that small ones do not vanish in FP16, and the

@@ -101,6 +101,36 @@ TEST_F(Simplify, OtherBroadcastsDoNotGoIntoConvolutions) {
   }
 }
 
+TEST_F(Simplify, BatchNormInTrainingTakesResidualAndRelu) {
+  ir::Value* x = input({2, 3, 4, 5});
+  auto normalized = [&] {
+    return b.op_n(3, "BatchNormTraining", {x, weights({3}), weights({3})}, {{"epsilon", 1e-3F}}, kLowpDomain);
+  };
+  std::vector<ir::Value*> first = normalized();
+  // A reader of the statistics, and a residual that is computed later.
+  output(b.op("Neg", {first[1]}));
+  ir::Value* residual = b.op("Abs", {x});
+  output(b.op("Relu", {b.op("Add", {residual, first[0]})}));
+  output(b.op("Relu", {normalized()[0]}));
+  output(b.op("Add", {normalized()[0], residual}));
+  auto simple = simplified();
+  EXPECT_EQ(count_ops(*simple, "BatchNormTraining", kLowpDomain), 3);
+  EXPECT_EQ(count_ops(*simple, "Relu"), 0);
+  EXPECT_EQ(count_ops(*simple, "Add"), 0);
+}
+
+TEST_F(Simplify, BatchNormInTrainingStaysWhereItIsReadTwice) {
+  ir::Value* x = input({2, 3, 4, 5});
+  ir::Value* y = b.op_n(3, "BatchNormTraining", {x, weights({3}), weights({3})}, {}, kLowpDomain)[0];
+  output(b.op("Relu", {y}));
+  output(y);
+  output(b.op("Add", {b.op_n(3, "BatchNormTraining", {x, weights({3}), weights({3})}, {}, kLowpDomain)[0],
+                      weights({3, 1, 1})}));  // broadcast
+  auto simple = simplified();
+  EXPECT_EQ(count_ops(*simple, "Relu"), 1);
+  EXPECT_EQ(count_ops(*simple, "Add"), 1);
+}
+
 TEST_F(Simplify, GeluInEveryWriting) {
   const auto root = std::numbers::sqrt2_v<float>;
   for (int form = 0; form < 5; ++form) {

@@ -1,7 +1,7 @@
 // Training of a residual network: layouts, threads and the fall of the loss.
 #include "support/resnet.h"
 
-#include "train/sgd.h"
+#include "train/training.h"
 
 namespace lowp {
 namespace {
@@ -19,6 +19,14 @@ Batch batch_of(const ResNet& net) {
   return b;
 }
 
+void add_training(ir::Graph& graph, ir::Value* loss, float momentum) {
+  if (graph.outputs().empty() || graph.outputs()[0].value != loss) graph.outputs().push_back({"loss", loss});
+  train::TrainingOptions options;
+  options.optimizer.momentum = momentum;
+  auto trained = train::add_training(graph, graph.outputs()[0].name, options);
+  ASSERT_TRUE(trained) << trained.error().to_string();
+}
+
 bool moves_data(const ir::Node& node) {
   const Extents e = node.outputs[0]->type.extents();
   int64_t image = 1;
@@ -32,7 +40,7 @@ TEST(ResNet, TrainsChannelsLastThroughout) {
   net.image = 64;
   ir::Graph graph;
   ir::Value* loss = net.build(graph);
-  ASSERT_TRUE(train::add_sgd(graph, loss, {.learning_rate = 0.1F, .momentum = 0.9F}).is_ok());
+  add_training(graph, loss, 0.9F);
   ASSERT_TRUE(passes::run_stage(graph, passes::Stage::kLower, {}).is_ok());
   std::vector<std::string> moving;
   for (const auto& node : graph.nodes()) {
@@ -47,7 +55,7 @@ TEST(ResNet, LearnsABatchWithTheSameBitsOnThreads) {
     net.dtype = dtype;
     ir::Graph graph;
     ir::Value* loss = net.build(graph);
-    ASSERT_TRUE(train::add_sgd(graph, loss, {.learning_rate = 0.1F, .momentum = 0.9F}).is_ok());
+    add_training(graph, loss, 0.9F);
     const Batch batch = batch_of(net);
     std::vector<std::vector<float>> curves;
     for (const int threads : {1, 2}) {
@@ -72,7 +80,7 @@ TEST(ResNet, AStepMatchesTheReference) {
   net.image = 16;
   ir::Graph graph;
   ir::Value* loss = net.build(graph);
-  ASSERT_TRUE(train::add_sgd(graph, loss, {}).is_ok());
+  add_training(graph, loss, 0);
   const Batch batch = batch_of(net);
   const std::vector<Tensor> inputs = {batch.x, batch.labels, Tensor::scalar(0.1F)};
   std::vector<Tensor> states;

@@ -27,12 +27,19 @@ class MultiheadAttention(Module):
         if self.out_proj.bias is not None:
             self.out_proj.bias.data[...] = 0
 
-    def _heads(self, x: Tensor, part: int) -> Tensor:
-        """[N, S, embed_dim] through its projection to [N, heads, S, embed_dim / heads]."""
-        first, last = part * self.embed_dim, (part + 1) * self.embed_dim
-        weight = value_of(self.in_proj_weight)[first:last]
-        bias = None if self.in_proj_bias is None else value_of(self.in_proj_bias)[first:last]
-        return self._split(F.linear(x, weight, bias))
+    def _projections(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+        """Query, key and value [N, S, embed_dim] through their projections to [N, heads, S, embed_dim / heads]."""
+        weight = value_of(self.in_proj_weight)
+        bias = None if self.in_proj_bias is None else value_of(self.in_proj_bias)
+        if query is key and key is value:
+            # One product for all three.
+            parts = F.split(F.linear(query, weight, bias), [self.embed_dim] * 3, 2)
+        else:
+            sizes = [self.embed_dim] * 3
+            weights = F.split(weight, sizes, 0)
+            biases = [None] * 3 if bias is None else F.split(bias, sizes, 0)
+            parts = [F.linear(x, w, c) for x, w, c in zip((query, key, value), weights, biases, strict=True)]
+        return [self._split(p) for p in parts]
 
     def _split(self, y: Tensor) -> Tensor:
         n, s = y.shape[:2]
@@ -49,8 +56,7 @@ class MultiheadAttention(Module):
         and broadcasts to [N, heads, S, S']."""
         key = query if key is None else key
         value = key if value is None else value
-        heads = [self._heads(t, part) for part, t in enumerate((query, key, value))]
-        q, k, v = heads
+        q, k, v = self._projections(query, key, value)
         scores = (q * ((self.embed_dim // self.num_heads) ** -0.5)) @ k.transpose(0, 1, 3, 2)
         if mask is not None:
             scores = scores + mask

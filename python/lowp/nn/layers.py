@@ -132,11 +132,16 @@ class LayerNorm(Module):
 
 
 class Embedding(Module):
-    """A table of vectors: indices of any shape to [..., dim]; weight [count, dim]."""
+    """A table of vectors: indices of any shape to [..., dim]; weight [count, dim].
 
-    def __init__(self, count: int, dim: int, std: float = 1.0) -> None:
+    sparse: a step of the optimizer changes only the rows that the batch looked up. Faster for large tables; unlike
+    without, momentum, Adam's averages and weight decay of other rows stand still. The table must be looked up once in
+    forward(), and the optimizer be SGD, Adam or AdamW.
+    """
+
+    def __init__(self, count: int, dim: int, std: float = 1.0, sparse: bool = False) -> None:
         super().__init__()
-        self.weight = Parameter(init.normal((count, dim), std))
+        self.weight = Parameter(init.normal((count, dim), std), sparse=sparse)
 
     def forward(self, indices: Tensor) -> Tensor:
         """i64 or i32 in, f32 out."""

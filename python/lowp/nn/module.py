@@ -34,12 +34,16 @@ class Parameter:
         data: the master copy, f32.
         trained: False keeps it as it is (PyTorch's ``requires_grad``).
         weight_decay: False for what is not decayed (biases, scales of normalizations).
+        sparse: of a table of vectors, a step changes only the rows that the batch looked up.
     """
 
-    def __init__(self, data: Any, *, trained: bool = True, weight_decay: bool = True) -> None:
+    def __init__(
+        self, data: Any, *, trained: bool = True, weight_decay: bool = True, sparse: bool = False
+    ) -> None:
         self.data = aligned(data)
         self.trained = trained
         self.weight_decay = weight_decay
+        self.sparse = sparse
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -210,6 +210,8 @@ class Trainer:
             own: dict[str, Any] = {"trained": parameter.trained, "rate_factor": self.optimizer.factor(name)}
             if not parameter.weight_decay and not self.optimizer.decay_all:
                 own["weight_decay"] = 0.0
+            if parameter.sparse:
+                own["sparse"] = True
             parameters[name] = own
         return {
             "optimizer": self.optimizer.options(),

@@ -81,12 +81,7 @@ void batch_norm_gradient(const BatchNormGradientArgs& a, void* scratch, int thre
   parallel_ranges(threads, a.channels, kTaskChannels, kTaskChannels,
                   [&](int64_t c0, int64_t c1) { table.add(a, blocks_of(a.rows), sums, c0, c1); });
   if (a.dx == nullptr) return;
-  // Few rows at a time, all channels of which are in L1 or L2.
-  constexpr int64_t kRowsBytes = 64 << 10;
-  const int64_t step = std::max<int64_t>(kRowsBytes / (a.channels * 4), 1);
-  for_rows(a.rows, a.channels, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; r += step) table.gradient(a, r, std::min(end, r + step));
-  });
+  for_rows(a.rows, a.channels, threads, [&](int64_t begin, int64_t end) { table.gradient(a, sums, begin, end); });
 }
 
 }  // namespace lowp::kernels

@@ -177,39 +177,36 @@ void add(const BatchNormGradientArgs& a, int64_t blocks, BlockSums sums, int64_t
       s = s + load_n(sums.first + b * a.channels + c, lanes);
       p = p + load_n(sums.second + b * a.channels + c, lanes);
     }
+    const F32 inv = load_n(a.inv_std + c, lanes), rows = set(static_cast<float>(a.rows)), dscale = p * inv;
     store_n(a.dbias + c, s, lanes);
-    store_n(a.dscale + c, p * load_n(a.inv_std + c, lanes), lanes);
+    store_n(a.dscale + c, dscale, lanes);
+    store_n(sums.first + c, s / rows, lanes);
+    store_n(sums.second + c, dscale * inv / rows, lanes);
   });
 }
 
+// Whole rows, as memory is what this waits for: along columns it took 1.3x to 2.6x as long (Zen 3).
 template <typename S, ReluMask kMask>
-void gradient_of(const BatchNormGradientArgs& args, int64_t begin, int64_t end) {
+void gradient_of(const BatchNormGradientArgs& args, BlockSums shares, int64_t begin, int64_t end) {
   const BatchNormGradientArgs a = args;
-  const F32 rows = set(static_cast<float>(a.rows));
-  for_channels(0, a.channels, [&](int64_t c, int lanes, auto vectors) LOWP_INLINE {
-    constexpr int kCount = decltype(vectors)::value;
-    for (int v = 0; v < kCount; ++v) {
-      const int64_t at = c + v * kLanes;
-      const F32 inv = load_n(a.inv_std + at, lanes), factor = inv * load_n(a.scale + at, lanes);
-      const F32 mean = load_n(a.mean + at, lanes), s = load_n(a.dbias + at, lanes) / rows;
-      const F32 p = load_n(a.dscale + at, lanes) * inv / rows;
-      for (int64_t r = begin; r < end; ++r) {
-        const int64_t row = r * a.channels;
-        const F32 d = S::load(as<S>(a.x) + row + at, lanes) - mean;
-        const F32 g = masked<S, kMask>(a, row, at, lanes, d);
-        S::store(as<S>(a.dx) + row + at, factor * fnma(d, p, g - s), lanes);
-      }
-    }
-  });
+  for (int64_t r = begin; r < end; ++r) {
+    const int64_t row = r * a.channels;
+    for_lanes(a.channels, [&](int64_t c, int lanes) LOWP_INLINE {
+      const F32 d = S::load(as<S>(a.x) + row + c, lanes) - load_n(a.mean + c, lanes);
+      const F32 g = masked<S, kMask>(a, row, c, lanes, d) - load_n(shares.first + c, lanes);
+      const F32 factor = load_n(a.inv_std + c, lanes) * load_n(a.scale + c, lanes);
+      S::store(as<S>(a.dx) + row + c, factor * fnma(d, load_n(shares.second + c, lanes), g), lanes);
+    });
+  }
 }
-void gradient(const BatchNormGradientArgs& args, int64_t begin, int64_t end) {
+void gradient(const BatchNormGradientArgs& args, BlockSums shares, int64_t begin, int64_t end) {
   BatchNormGradientArgs a = args;
   if (a.dresidual != nullptr) {  // g is there already
     a.dy = a.dresidual;
     a.relu = false;
   }
   for_storage(a.dtype, [&](auto s) {
-    for_mask(a, [&](auto mask) { gradient_of<decltype(s), decltype(mask)::value>(a, begin, end); });
+    for_mask(a, [&](auto mask) { gradient_of<decltype(s), decltype(mask)::value>(a, shares, begin, end); });
   });
 }
 

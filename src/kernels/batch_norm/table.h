@@ -19,9 +19,10 @@ struct BatchNormTable {
   void (*normalize)(const BatchNormArgs& args, int64_t begin, int64_t end);  // rows
   void (*gradient_sums)(const BatchNormGradientArgs& args, int64_t begin, int64_t end, int64_t c0, int64_t c1,
                         BlockSums sums);
-  // Adds the blocks up; writes dbias and dscale.
+  // Adds the blocks up; writes dbias and dscale, and over the first block's sums what each row takes off: s / rows and
+  // the c of batch_norm.h.
   void (*add)(const BatchNormGradientArgs& args, int64_t blocks, BlockSums sums, int64_t c0, int64_t c1);
-  void (*gradient)(const BatchNormGradientArgs& args, int64_t begin, int64_t end);  // rows
+  void (*gradient)(const BatchNormGradientArgs& args, BlockSums shares, int64_t begin, int64_t end);  // rows
   void (*inverse_std)(const float* variance, float eps, int64_t channels, float* inv_std);
 };
 

@@ -86,7 +86,7 @@ template <typename Step, int MR, int NP>
       LOWP_UNROLL for (int i = 0; i < MR; ++i) acc[i][p] = start;
     }
   };
-  bool first = !t.accumulate;
+  bool first = Step::begins(t);
   auto flush = [&]() __attribute__((always_inline)) {
     LOWP_UNROLL for (int i = 0; i < MR; ++i) {
       LOWP_UNROLL for (int p = 0; p < NP; ++p) Step::flush(out, i * t.acc_ld + p * 16, acc[i][p], first);
@@ -153,6 +153,7 @@ struct FloatSum {
   using Acc = F32;
   static constexpr bool kHasTail = false;
   static constexpr int64_t kBlock = kernels::kBlockK;
+  [[gnu::always_inline]] static bool begins(const TileArgs& t) { return !t.accumulate; }
   [[gnu::always_inline]] static F32 start(const int32_t*, int) { return zero(); }
   [[gnu::always_inline]] static void flush(void* acc, int64_t at, F32 v, bool first) {
     float* p = static_cast<float*>(acc) + at;
@@ -247,6 +248,7 @@ struct IntSum {
   using Acc = I32;
   static constexpr bool kHasTail = false;
   static constexpr int64_t kBlock = INT64_MAX;
+  [[gnu::always_inline]] static bool begins(const TileArgs&) { return true; }
   [[gnu::always_inline]] static I32 start(const int32_t* bias, int panel) {
     return bias != nullptr ? load_int(bias + 16 * panel) : set_int(0);
   }

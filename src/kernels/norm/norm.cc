@@ -14,6 +14,13 @@ void layer_norm_f32(const LayerNormArgs& args, int threads) {
                   [&](int64_t begin, int64_t end) { table.layer_norm(args, begin, end); });
 }
 
+void layer_norm_stored(const LayerNormArgs& args, DType dtype, const void* x, void* y, int threads) {
+  if (args.n == 0) return;
+  const NormTable& table = LOWP_SELECT_TABLE(norm_table);
+  parallel_ranges(threads, args.rows, kGrainElements / args.n, 1,
+                  [&](int64_t begin, int64_t end) { table.layer_norm_stored(args, dtype, x, y, begin, end); });
+}
+
 void group_norm_f32(const GroupNormArgs& args, int threads) {
   int64_t n = args.channels / args.groups * args.inner;
   if (n == 0) return;

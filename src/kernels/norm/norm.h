@@ -33,6 +33,9 @@ struct LayerNormArgs {
   StoredRange q_range;
 };
 void layer_norm_f32(const LayerNormArgs& args, int threads);
+// The same of x and y that lie in memory as f32, bf16 or f16 (those of args do not count), rounded once. Without
+// residual, sum_out and quantized.
+void layer_norm_stored(const LayerNormArgs& args, DType dtype, const void* x, void* y, int threads);
 
 // Group normalization of contiguous [batch, channels, inner]; groups = channels is instance normalization. Each group's
 // channels / groups * inner elements are one row of the formula above; gamma and beta are per channel:

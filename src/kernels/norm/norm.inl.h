@@ -3,7 +3,7 @@
 
 #include "kernels/norm/table.h"
 #include "kernels/quantize/lanes.inl.h"
-#include "simd/vec.h"
+#include "simd/stored.h"
 
 namespace lowp::LOWP_TARGET {
 namespace {
@@ -91,6 +91,43 @@ void layer_norm(const kernels::LayerNormArgs& a, int64_t begin, int64_t end) {
   }
 }
 
+template <typename S, int kRows>
+void stored_rows(const kernels::LayerNormArgs& args, const typename S::T* x, typename S::T* y, int64_t row) {
+  const kernels::LayerNormArgs a = args;
+  const int64_t n = a.n;
+  x += row * n;
+  y += row * n;
+  auto value = [&](int r, int64_t i, int lanes) LOWP_INLINE { return S::load(x + r * n + i, lanes); };
+  float mean[kRows], inv_std[kRows];
+  moments<kRows>(n, a.eps, a.rms, value, mean, inv_std);
+  for (int r = 0; r < kRows; ++r) {
+    if (a.mean_out) a.mean_out[row + r] = mean[r];
+    if (a.inv_std_out) a.inv_std_out[row + r] = inv_std[r];
+    F32 m = set(mean[r]), inv = set(inv_std[r]);
+    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
+      F32 s = value(r, i, lanes);
+      F32 v = (a.rms ? s : s - m) * inv;
+      if (a.gamma) {
+        F32 gamma = load_n(a.gamma + i, lanes);
+        v = a.beta ? fma(v, gamma, load_n(a.beta + i, lanes)) : v * gamma;
+      } else if (a.beta) {
+        v = v + load_n(a.beta + i, lanes);
+      }
+      S::store(y + r * n + i, v, lanes);
+    });
+  }
+}
+void layer_norm_stored(const kernels::LayerNormArgs& a, DType dtype, const void* x, void* y, int64_t begin,
+                       int64_t end) {
+  for_storage(dtype, [&](auto s) {
+    using S = decltype(s);
+    const auto* in = static_cast<const typename S::T*>(x);
+    auto* out = static_cast<typename S::T*>(y);
+    for (; begin + 4 <= end; begin += 4) stored_rows<S, 4>(a, in, out, begin);
+    for (; begin < end; ++begin) stored_rows<S, 1>(a, in, out, begin);
+  });
+}
+
 void group_norm(const kernels::GroupNormArgs& a, int64_t begin, int64_t end) {
   int64_t per_group = a.channels / a.groups, n = per_group * a.inner;
   for (int64_t r = begin; r < end; ++r) {
@@ -126,6 +163,6 @@ void l2_normalize(const float* x, float* y, int64_t rows, int64_t n, float eps) 
 }  // namespace
 
 extern const kernels::NormTable norm_table;
-const kernels::NormTable norm_table = {layer_norm, group_norm, l2_normalize};
+const kernels::NormTable norm_table = {layer_norm, layer_norm_stored, group_norm, l2_normalize};
 
 }  // namespace lowp::LOWP_TARGET

@@ -1,5 +1,6 @@
 #include "kernels/norm/norm.h"
 
+#include "base/float16.h"
 #include "kernels/norm/reference.h"
 #include "support/kernel_test.h"
 
@@ -67,6 +68,49 @@ TEST(Norm, LayerNormHasTheBitsOfTheReference) {
   }
   check_layer_norm(33, {false, false, false, false}, DType::kU8);
   check_layer_norm(33, {false, true, false, true}, DType::kI8);
+}
+
+template <typename T>
+void check_stored(DType dtype) {
+  test::Random random;
+  constexpr int64_t kRows = 7, kN = 45;
+  GuardedBuffer<T> x(kRows * kN);
+  for (T& v : x) v = T(random.uniform(-3, 5));
+  GuardedBuffer<float> wide(kRows * kN), want(kRows * kN), gamma = random.floats(kN, 0.5f, 2.0f),
+                                                           beta = random.floats(kN), mean(kRows), inv(kRows);
+  for (size_t i = 0; i < x.size(); ++i) wide[i] = static_cast<float>(x[i]);
+  for (bool rms : {false, true}) {
+    LayerNormArgs a;
+    a.rows = kRows;
+    a.n = kN;
+    a.rms = rms;
+    a.x = wide.data();
+    a.gamma = gamma.data();
+    if (!rms) a.beta = beta.data();
+    a.y = want.data();
+    a.mean_out = mean.data();
+    a.inv_std_out = inv.data();
+    reference::layer_norm_f32(a);
+    test::for_each_target([&](int threads) {
+      GuardedBuffer<T> y = x;
+      GuardedBuffer<float> got_mean(kRows), got_inv(kRows);
+      LayerNormArgs b = a;
+      b.x = nullptr;
+      b.y = nullptr;
+      b.mean_out = got_mean.data();
+      b.inv_std_out = got_inv.data();
+      layer_norm_stored(b, dtype, y.data(), y.data(), threads);
+      test::expect_same(got_mean, mean);
+      test::expect_same(got_inv, inv);
+      for (size_t i = 0; i < y.size(); ++i)
+        ASSERT_TRUE(test::same(static_cast<float>(y[i]), static_cast<float>(T(want[i])))) << i;
+    });
+  }
+}
+
+TEST(Norm, SixteenBitLayerNormIsTheSameRoundedOnce) {
+  check_stored<BFloat16>(DType::kBF16);
+  check_stored<Float16>(DType::kF16);
 }
 
 TEST(Norm, LayerNormInPlaceOnThreads) {

@@ -18,6 +18,29 @@ void sgd_step(const SgdArgs& args, const float* w, const float* g, const float* 
   });
 }
 
+void sgd_rows(const SgdArgs& args, float* w, const float* g, float* v, const int64_t* rows, int64_t count, int64_t n,
+              int threads) {
+  const OptimizerTable& table = LOWP_SELECT_TABLE(optimizer_table);
+  parallel_ranges(threads, count, kGrainElements / std::max<int64_t>(n, 1), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      float* row = w + rows[i] * n;
+      float* velocity = v == nullptr ? nullptr : v + rows[i] * n;
+      table.sgd(args, row, g + i * n, velocity, row, velocity, n);
+    }
+  });
+}
+
+void adam_rows(const AdamArgs& args, float* w, const float* g, float* m, float* v, const int64_t* rows, int64_t count,
+               int64_t n, int threads) {
+  const OptimizerTable& table = LOWP_SELECT_TABLE(optimizer_table);
+  parallel_ranges(threads, count, kGrainElements / std::max<int64_t>(n, 1), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t at = rows[i] * n;
+      table.adam(args, w + at, g + i * n, m + at, v + at, w + at, m + at, v + at, n);
+    }
+  });
+}
+
 int64_t adam_scratch(AdamRule rule, int64_t n) {
   if (rule != AdamRule::kLamb) return 0;
   return n * static_cast<int64_t>(sizeof(float)) + (sum_blocks(n) + 8) * static_cast<int64_t>(sizeof(double));

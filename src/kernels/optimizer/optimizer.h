@@ -38,6 +38,13 @@ int64_t adam_scratch(AdamRule rule, int64_t n);
 void adam_step(const AdamArgs& args, const float* w, const float* g, const float* m, const float* v, float* w_out,
                float* m_out, float* v_out, int64_t n, void* scratch, int threads);
 
+// The same for `count` rows of a table of rows of n elements: row rows[i] has the gradient g[i, :]. Other rows stay as
+// they are: their momentum does not fade and their weights do not decay. rows are distinct; everything is in place.
+void sgd_rows(const SgdArgs& args, float* w, const float* g, float* v, const int64_t* rows, int64_t count, int64_t n,
+              int threads);
+void adam_rows(const AdamArgs& args, float* w, const float* g, float* m, float* v, const int64_t* rows, int64_t count,
+               int64_t n, int threads);  // not kLamb
+
 // The sum of (scale x)^2, and whether every x is finite. Blocks of kSumBlock elements are summed as a reduction
 // (docs/numerics.md), the blocks in order in double. `blocks` has room for one double a block.
 inline constexpr int64_t kSumBlock = 4096;

@@ -1,2 +1,1 @@
-#include "kernels/softmax/loss.inl.h"
 #include "kernels/softmax/softmax.inl.h"

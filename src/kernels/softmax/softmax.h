@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "base/dtype.h"
+
 namespace lowp::kernels {
 
 struct SoftmaxArgs {
@@ -24,5 +26,8 @@ struct SoftmaxArgs {
 };
 
 void softmax_f32(const SoftmaxArgs& args, int threads);
+// The same without a mask, x and y [rows, n] contiguous in memory as f32, bf16 or f16: computed in f32 and rounded
+// once.
+void softmax_stored(DType dtype, bool log, const void* x, void* y, int64_t rows, int64_t n, int threads);
 
 }  // namespace lowp::kernels

@@ -1,5 +1,6 @@
 #include "kernels/softmax/softmax.h"
 
+#include "base/float16.h"
 #include "kernels/softmax/reference.h"
 #include "support/kernel_test.h"
 
@@ -41,6 +42,36 @@ TEST(Softmax, HasTheBitsOfTheReference) {
       }
     }
   }
+}
+
+template <typename T>
+void check_stored(DType dtype) {
+  test::Random random;
+  constexpr int64_t kRows = 5, kN = 37;
+  GuardedBuffer<T> x(kRows * kN);
+  for (T& v : x) v = T(random.uniform(-9, 9));
+  GuardedBuffer<float> wide(kRows * kN), want(kRows * kN);
+  for (size_t i = 0; i < x.size(); ++i) wide[i] = static_cast<float>(x[i]);
+  for (bool log : {false, true}) {
+    SoftmaxArgs args;
+    args.rows = kRows;
+    args.n = args.x_stride = args.y_stride = kN;
+    args.log = log;
+    args.x = wide.data();
+    args.y = want.data();
+    reference::softmax_f32(args);
+    test::for_each_target([&](int threads) {
+      GuardedBuffer<T> y = x;
+      softmax_stored(dtype, log, y.data(), y.data(), kRows, kN, threads);
+      for (size_t i = 0; i < y.size(); ++i)
+        ASSERT_TRUE(test::same(static_cast<float>(y[i]), static_cast<float>(T(want[i])))) << i;
+    });
+  }
+}
+
+TEST(Softmax, SixteenBitRowsAreTheSameRoundedOnce) {
+  check_stored<BFloat16>(DType::kBF16);
+  check_stored<Float16>(DType::kF16);
 }
 
 // e and s carry an error of about 1.1 ulp of exp each, s (n / 16 + 4) roundings more, the quotient two.
