@@ -56,6 +56,8 @@ nb::dict cpu() {
 NB_MODULE(_core, module) {
   using namespace lowp::python;
   nb::register_exception_translator(translate, nullptr);
+  // Modules keep compiled programs until the interpreter ends, which is no leak to tell users of.
+  nb::set_leak_warnings(false);
   module.def(
       "version", [] { return LOWP_VERSION; }, "The version of lowp.");
   module.def("cpu", &cpu,
