@@ -11,8 +11,11 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Normalizations have scale and bias in f32 beside 16-bit activations; statistics would lose too much.
-bool has_f32_parameters(std::string_view op) { return op == "LayerNormalization" || op == "lowp.BatchNormTraining"; }
+// Normalizations have scale and bias in f32 beside 16-bit activations; statistics would lose too much. So would ranges.
+bool has_f32_parameters(std::string_view op) {
+  return op == "LayerNormalization" || op == "lowp.BatchNormTraining" || op == "lowp.FakeQuantize" ||
+         op == "lowp.ObserveRange";
+}
 
 class Caster {
  public:

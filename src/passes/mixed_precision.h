@@ -52,7 +52,9 @@ struct PrecisionLists {
                                                "Unsqueeze",
                                                "Where",
                                                "lowp.BatchNormTraining",
-                                               "lowp.Dropout"};
+                                               "lowp.Dropout",
+                                               "lowp.FakeQuantize",
+                                               "lowp.ObserveRange"};
 };
 
 std::string precision_lists_to_json(const PrecisionLists& lists);
