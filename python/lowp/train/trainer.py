@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lowp import _core, errors
 from lowp._arrays import from_buffer, tensor_infos
+from lowp._model import Model
 from lowp.amp import LossScale, loss_scale_of
-from lowp.nn._run import Array, Program, as_arrays, call, named_outputs, signature
+from lowp.nn._run import Array, Program, as_arrays, call, named_outputs, signature, to_model
 from lowp.nn._trace import Tracer, tracing
 from lowp.nn.module import Module, aligned
 from lowp.nn.tensor import Tensor
 from lowp.optim import Optimizer
+from lowp.quant import Qat
 
 _CORE_DTYPE = {"bf16": "bf16", "fp16": "f16"}
 # Inputs and outputs of the step beside the user's.
@@ -59,6 +61,7 @@ class Trainer:
         clip_norm: largest norm of all gradients together; 0: any.
         loss_scale: None (dynamic for fp16, else none), "dynamic", "none", a number, or :class:`lowp.amp.LossScale`.
         lists: instead of :func:`lowp.amp.default_lists`.
+        qat: quantization-aware training, see :mod:`lowp.quant`; may be set between steps too.
         threads: 0: all that the process may use.
         seed: of dropout and other random ops.
         max_skipped: this many skipped steps in a row end training with :class:`lowp.errors.NonFinite`.
@@ -74,6 +77,7 @@ class Trainer:
         clip_norm: float = 0.0,
         loss_scale: LossScale | float | str | None = None,
         lists: Mapping[str, list[str]] | None = None,
+        qat: Qat | None = None,
         threads: int = 0,
         seed: int = 0,
         max_skipped: int = 50,
@@ -86,6 +90,7 @@ class Trainer:
         self.clip_norm = clip_norm
         self.loss_scale = loss_scale_of(loss_scale, precision)
         self.lists = lists
+        self.qat = qat
         self.threads, self.seed, self.max_skipped = threads, seed, max_skipped
         self.steps_run = 0  # skipped ones included; keys random ops
         self._skipped_in_row = 0
@@ -168,14 +173,15 @@ class Trainer:
     def _program(
         self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array], outputs: bool
     ) -> Program:
-        key = (signature(given), signature(wanted), outputs)
+        norms = tuple(getattr(m, "frozen", False) for m in self.model.modules())
+        key = (signature(given), signature(wanted), outputs, self.qat, norms)
         if key in self._programs:
             return self._programs[key]
         for name in (*given, *wanted):
             if name in _RESERVED:
                 raise errors.InvalidArgument(f"'{name}' is the name of an input of the step; choose another")
-        tracer = self._trace(inputs, targets, given, wanted, outputs)
-        self.trained = tracer.graph.add_training("loss", json.dumps(self._options(tracer)))
+        tracer, ranges = self._trace(inputs, targets, given, wanted, outputs)
+        self.trained = tracer.graph.add_training("loss", json.dumps(self._options(tracer, ranges)))
         self._add_states(tracer)
         program = Program(tracer, self.threads, self._states, self._profile)
         self._programs[key] = program
@@ -183,7 +189,8 @@ class Trainer:
 
     def _trace(
         self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array], outputs: bool
-    ) -> Tracer:
+    ) -> tuple[Tracer, list[str]]:
+        """The graph of the loss, and the names of the states that hold ranges."""
         tracer = Tracer(self.model, training=True)
         with tracing(tracer):
             tensors = {k: tracer.input(k, v.dtype, v.shape) for k, v in given.items()}
@@ -199,13 +206,14 @@ class Trainer:
             if outputs:
                 for name, tensor in named_outputs(result).items():
                     tracer.graph.output(name, tensor._value)
+        ranges = self.qat.apply(tracer.graph, observe=True) if self.qat else []
         if self.precision != "fp32":
             lists = json.dumps(self.lists) if self.lists is not None else _core.precision_lists()
             tracer.graph.mixed_precision(_CORE_DTYPE[self.precision], lists)
-        return tracer
+        return tracer, ranges
 
-    def _options(self, tracer: Tracer) -> dict[str, Any]:
-        parameters = {}
+    def _options(self, tracer: Tracer, ranges: list[str]) -> dict[str, Any]:
+        parameters: dict[str, dict[str, Any]] = {name: {"trained": False} for name in ranges}
         for name, parameter in tracer.states.items():
             own: dict[str, Any] = {"trained": parameter.trained, "rate_factor": self.optimizer.factor(name)}
             if not parameter.weight_decay and not self.optimizer.decay_all:
@@ -267,6 +275,23 @@ class Trainer:
                 self._pending[name] = array.copy()
         self.steps_run = int(state.get("trainer:steps_run", 0))
         self._skipped_in_row = int(state.get("trainer:skipped_in_row", 0))
+
+    # ---- quantization
+
+    def freeze_observers(self) -> None:
+        """Keeps the ranges of quantization-aware training as they are from now on."""
+        if self.qat is None:
+            raise errors.InvalidArgument("there are no ranges to freeze: the trainer has no qat")
+        self.qat = replace(self.qat, frozen=True)
+
+    def export(self, example: Any, *, free: Mapping[str, Sequence[str | int]] | None = None) -> Model:
+        """The trained model, as :func:`lowp.nn.to_model` gives it. With qat it is quantized with exactly the ranges it
+        was trained with: :func:`lowp.compile` to INT8 wants no calibration.
+
+        Raises:
+            CalibrationError: no step has been run with qat, so that there are no ranges.
+        """
+        return to_model(self.model, example, free=free, qat=self.qat, ranges=self._states | self._pending)
 
     # ---- looking
 
