@@ -212,8 +212,9 @@ class Inserter {
     w = b.op("Mul", {w, b.op("Unsqueeze", {factor, b.ints(axes)})});
     ir::Value* centre = conv->input(2) == nullptr ? mean : b.op("Sub", {mean, conv->inputs[2]});
     ir::Value* bias = b.op("Sub", {beta, b.op("Mul", {centre, factor})});
+    b.set_prefix("");
     // A new node: the old one may have no third operand.
-    std::vector<ir::Value*> operands = {conv->inputs[0], quantized(b, w, 0, conv->name + ":folded"), bias};
+    std::vector<ir::Value*> operands = {conv->inputs[0], quantized(b, w, 0, layer.name), bias};
     ir::Node* folded = graph_.add_node(conv->op, conv->attrs, std::move(operands), 1, conv->name, conv);
     folded->outputs[0]->type = norm->outputs[0]->type;
     ir::Graph::take_name(folded, conv);

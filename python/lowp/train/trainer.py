@@ -284,6 +284,11 @@ class Trainer:
             raise errors.InvalidArgument("there are no ranges to freeze: the trainer has no qat")
         self.qat = replace(self.qat, frozen=True)
 
+    @property
+    def quantized(self) -> dict[str, Any]:
+        """What :func:`lowp.nn.to_model` takes beside the model, so that it gives a quantized one."""
+        return {"qat": self.qat, "ranges": self._states | self._pending} if self.qat else {}
+
     def export(self, example: Any, *, free: Mapping[str, Sequence[str | int]] | None = None) -> Model:
         """The trained model, as :func:`lowp.nn.to_model` gives it. With qat it is quantized with exactly the ranges it
         was trained with: :func:`lowp.compile` to INT8 wants no calibration.
@@ -291,7 +296,7 @@ class Trainer:
         Raises:
             CalibrationError: no step has been run with qat, so that there are no ranges.
         """
-        return to_model(self.model, example, free=free, qat=self.qat, ranges=self._states | self._pending)
+        return to_model(self.model, example, free=free, **self.quantized)
 
     # ---- looking
 
