@@ -9,7 +9,7 @@
 >>> trainer.step(images, labels).loss
 """
 
-from lowp import amp, errors, nn, optim, zoo
+from lowp import amp, errors, nn, optim, quant, zoo
 from lowp._arrays import TensorInfo
 from lowp._core import version
 from lowp._engine import Engine, StepProfile, compile, example_inputs, open  # noqa: A004
@@ -65,5 +65,6 @@ __all__ = [
     "nn",
     "open",
     "optim",
+    "quant",
     "zoo",
 ]

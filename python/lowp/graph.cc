@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "ops/text.h"
 #include "passes/mixed_precision.h"
+#include "quant/fake_quantization.h"
 #include "train/training.h"
 
 namespace lowp::python {
@@ -254,7 +255,7 @@ class Program {
   std::unique_ptr<runtime::Session> session_;
 };
 
-// The model with the states' present content as constants.
+// The model with the states' present content as constants, Q/DQ where training rounded.
 Model freeze(const Graph& g, nb::handle states) {
   std::unique_ptr<ir::Graph> frozen = g.graph->clone();
   for (const ir::State& s : frozen->states()) {
@@ -267,6 +268,7 @@ Model freeze(const Graph& g, nb::handle states) {
     frozen->replace_uses(s.value, frozen->add_constant(s.name + ":trained", views.tensors()[0].clone()));
   }
   frozen->states().clear();
+  check(quant::export_fake_quantization(*frozen));
   frozen->remove_dead();
   return {std::move(*frozen)};
 }
@@ -300,6 +302,18 @@ void bind_graph(nb::module_& module) {
             return list;
           },
           "Description and initial content of each state.")
+      .def(
+          "fake_quantize",
+          [](const Graph& g, int levels, float momentum, bool observe, const std::vector<std::string>& exclude) {
+            quant::FakeQuantization options;
+            options.levels = levels;
+            options.momentum = momentum;
+            options.observe = observe;
+            options.exclude = {exclude.begin(), exclude.end()};
+            return value_or_throw(quant::insert_fake_quantization(*g.graph, options));
+          },
+          nb::arg("levels"), nb::arg("momentum"), nb::arg("observe"), nb::arg("exclude"),
+          "Rounds as INT8 will; gives the names of the states that hold ranges.")
       .def(
           "mixed_precision",
           [](const Graph& g, const std::string& dtype, const std::string& lists) {

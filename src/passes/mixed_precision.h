@@ -51,7 +51,9 @@ struct PrecisionLists {
                                                "Unsqueeze",
                                                "Where",
                                                "lowp.BatchNormTraining",
-                                               "lowp.Dropout"};
+                                               "lowp.Dropout",
+                                               "lowp.FakeQuantize",
+                                               "lowp.ObserveRange"};
 };
 
 std::string precision_lists_to_json(const PrecisionLists& lists);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/fake_quantize.h"
 #include "ops/matmul.h"
 #include "ops/recurrent.h"
 #include "ops/window.h"
@@ -151,13 +152,9 @@ class Quantizer {
     uint8_t zero = 0;
   };
   Steps steps_of(const HistogramObserver& observer) const {
-    Range range = observer.range(scheme_.method, scheme_.levels);
-    range.lo = std::min(range.lo, 0.0F);
-    range.hi = std::max(range.hi, 0.0F);
-    if (!(range.hi > range.lo)) range.hi = range.lo + 1.0F;  // a constant zero: any scale represents it
-    const auto levels = static_cast<float>(scheme_.levels);
-    const float scale = std::max((range.hi - range.lo) / levels, 1e-30F);
-    return {scale, static_cast<uint8_t>(std::clamp(std::nearbyint(-range.lo / scale), 0.0F, levels))};
+    const Range range = observer.range(scheme_.method, scheme_.levels);
+    const ops::QuantizationSteps steps = ops::activation_steps(range.lo, range.hi, scheme_.levels);
+    return {steps.scale, static_cast<uint8_t>(steps.zero)};
   }
 
   // Weight scales with which the layer's bias, in steps of activation times weight, stays below 2^29, so that sums fit

@@ -13,6 +13,7 @@ from lowp._model import Model
 from lowp.nn._trace import Tracer, buffer_of, core_dtype, tracing
 from lowp.nn.module import Module
 from lowp.nn.tensor import Tensor
+from lowp.quant import Qat
 
 Array = np.ndarray[Any, Any]
 
@@ -112,13 +113,21 @@ def run_eagerly(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) 
     return results[0] if len(results) == 1 else tuple(results)
 
 
-def to_model(module: Module, example: Any, *, free: Mapping[str, Sequence[str | int]] | None = None) -> Model:
+def to_model(
+    module: Module,
+    example: Any,
+    *,
+    free: Mapping[str, Sequence[str | int]] | None = None,
+    qat: Qat | None = None,
+    ranges: Mapping[str, Array] | None = None,
+) -> Model:
     """The module as a model that :func:`lowp.compile` takes, its parameters being constants.
 
     Args:
         module: computes as in evaluation.
         example: an input as for calling the module: an array, a tuple, or a dict of arrays by name.
         free: extents by input's name, where a string is free ("N"). Without: the first extent of every input is free.
+        qat: gives a quantized model with these `ranges`, by name; :meth:`lowp.Trainer.export` knows them.
     """
     arrays = as_arrays(example, "input")
     tracer = Tracer(module, training=False)
@@ -130,4 +139,8 @@ def to_model(module: Module, example: Any, *, free: Mapping[str, Sequence[str | 
         for name, tensor in named_outputs(call(module, example, tensors)).items():
             tracer.graph.output(name, tensor._value)
     states = {name: buffer_of(p.data) for name, p in tracer.states.items()}
+    for name in qat.apply(tracer.graph, observe=False) if qat else ():
+        if ranges is None or name not in ranges:
+            raise errors.CalibrationError(f"there is no range '{name}': no step was trained with this qat")
+        states[name] = buffer_of(ranges[name])
     return Model(tracer.graph.freeze(states))

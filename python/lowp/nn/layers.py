@@ -86,12 +86,13 @@ class BatchNorm2d(Module):
     """Batch normalization over N, H and W (Ioffe and Szegedy 2015).
 
     In training the batch's statistics are used, and running_mean and running_var move towards them by `momentum` (the
-    variance without bias, as in PyTorch); else the running statistics are used.
+    variance without bias, as in PyTorch); else, and where `frozen`, the running statistics are used.
     """
 
     def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
         self.eps, self.momentum = eps, momentum
+        self.frozen = False
         self.weight = Parameter(init.ones((features,)), weight_decay=False)
         self.bias = Parameter(init.zeros((features,)), weight_decay=False)
         self.running_mean = Buffer(init.zeros((features,)))
@@ -101,7 +102,7 @@ class BatchNorm2d(Module):
         """The same shape."""
         tracer = active()
         parts = [value_of(p) for p in (self.weight, self.bias, self.running_mean, self.running_var)]
-        if not (tracer.training and self.training):
+        if self.frozen or not (tracer.training and self.training):
             return tracer.op("BatchNormalization", [x, *parts], {"epsilon": self.eps})[0]
         weight, bias, running_mean, running_var = parts
         attributes = {"epsilon": self.eps}

@@ -166,6 +166,14 @@ class Module:
             parameter.trained = True
         return self
 
+    def freeze_batch_norm(self, frozen: bool = True) -> Module:
+        """Batch normalization uses its running statistics in training too and keeps them; scale and bias go on being
+        trained. Quantization-aware training ends this way: what is rounded then is what runs. Returns the module."""
+        for module in self.modules():
+            if hasattr(module, "running_mean"):
+                module.frozen = frozen
+        return self
+
     # ---- content
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:

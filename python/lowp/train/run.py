@@ -15,6 +15,7 @@ from typing import Any
 
 from lowp import errors, nn, optim
 from lowp._engine import compile as compile_model
+from lowp.quant import Qat
 from lowp.train.checkpoint import CheckpointFolder, Metadata
 from lowp.train.logs import EarlyStopping, Logs, open_logs
 from lowp.train.recipe import Recipe
@@ -140,6 +141,7 @@ class Run:
             self.plateau.restore(m.extra["plateau"])
         if self.stopping and m.extra.get("stopping"):
             self.stopping.restore(m.extra["stopping"])
+        self._set_quantization()
         self.report(f"going on from '{found.path}', step {self.step} of {self.total}")
 
     def save(self) -> None:
@@ -167,6 +169,23 @@ class Run:
             extra=extra,
         )
         self.folder.save(tensors, metadata)
+
+    # ---- quantization
+
+    def _set_quantization(self) -> None:
+        """What [qat] says of the epoch that begins, or goes on after a resume. What the trainer is asked for follows
+        from the step alone, so a run that was interrupted goes on with the same bits."""
+        wanted = self.recipe.qat
+        epoch = min(self.step, self.total - 1) // len(self.loader)
+        if wanted is None or epoch < wanted.start:
+            return
+        frozen = wanted.freeze > 0 and epoch >= wanted.start + wanted.freeze
+        if self.trainer.qat is None:
+            self.report(f"epoch {epoch}: rounding as INT8 with {wanted.activation_bits}-bit activations begins")
+        if frozen and not (self.trainer.qat and self.trainer.qat.frozen):
+            self.report(f"epoch {epoch}: ranges and statistics stay as they are from now on")
+            self.task.model.freeze_batch_norm()
+        self.trainer.qat = Qat(wanted.activation_bits, frozen=frozen)
 
     # ---- work
 
@@ -212,6 +231,7 @@ class Run:
             while self.step < self.total and not self._stopped:
                 if interrupted():
                     return True
+                self._set_quantization()
                 for loaded in self.loader:
                     batch = self.task.batch(loaded, self.step)
                     result = self.trainer.step(batch.inputs, batch.targets)
@@ -240,8 +260,12 @@ class Run:
         c = self.recipe.compile
         if c is None:
             return None
-        model = self.task.export()
-        samples = list(self.task.calibration(c.samples)) if c.precision in ("int8", "auto") else None
+        # A model that was trained with ranges has them; post-training quantization looks for its own.
+        trained = self.trainer.qat if c.precision in ("int8", "auto") else None
+        model = self.task.export(**(self.trainer.quantized if trained else {}))
+        samples = None
+        if c.precision in ("int8", "auto") and trained is None:
+            samples = list(self.task.calibration(c.samples))
         engine = compile_model(
             model, c.precision, samples, strict=c.strict, threads=self.recipe.train.threads, progress=False
         )

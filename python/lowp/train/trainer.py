@@ -6,20 +6,22 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lowp import _core, errors
 from lowp._arrays import from_buffer, tensor_infos
+from lowp._model import Model
 from lowp.amp import LossScale, loss_scale_of
-from lowp.nn._run import Array, Program, as_arrays, call, named_outputs, signature
+from lowp.nn._run import Array, Program, as_arrays, call, named_outputs, signature, to_model
 from lowp.nn._trace import Tracer, tracing
 from lowp.nn.module import Module, aligned
 from lowp.nn.tensor import Tensor
 from lowp.optim import Optimizer
+from lowp.quant import Qat
 from lowp.train.logs import EarlyStopping, ProgressLog
 
 _CORE_DTYPE = {"bf16": "bf16", "fp16": "f16"}
@@ -79,6 +81,7 @@ class Trainer:
         clip_norm: largest norm of all gradients together; 0: any.
         loss_scale: None (dynamic for fp16, else none), "dynamic", "none", a number, or :class:`lowp.amp.LossScale`.
         lists: instead of :func:`lowp.amp.default_lists`.
+        qat: quantization-aware training, see :mod:`lowp.quant`; may be set between steps too.
         threads: 0: all that the process may use.
         seed: of dropout and other random ops.
         max_skipped: this many skipped steps in a row end training with :class:`lowp.errors.NonFinite`.
@@ -94,6 +97,7 @@ class Trainer:
         clip_norm: float = 0.0,
         loss_scale: LossScale | float | str | None = None,
         lists: Mapping[str, list[str]] | None = None,
+        qat: Qat | None = None,
         threads: int = 0,
         seed: int = 0,
         max_skipped: int = 50,
@@ -106,6 +110,7 @@ class Trainer:
         self.clip_norm = clip_norm
         self.loss_scale = loss_scale_of(loss_scale, precision)
         self.lists = lists
+        self.qat = qat
         self.threads, self.seed, self.max_skipped = threads, seed, max_skipped
         self.steps_run = 0  # skipped ones included; keys random ops
         self._skipped_in_row = 0
@@ -115,6 +120,7 @@ class Trainer:
         self._states: dict[str, Array] = {}
         self._pending: dict[str, Array] = {}
         self.trained: list[str] = []
+        self._ranges: list[str] = []  # names of states, of the step compiled last
 
     # ---- one step
 
@@ -197,7 +203,8 @@ class Trainer:
             key = ("evaluate", signature(given), signature(wanted))
             program = self._programs.get(key)
             if program is None:
-                program = Program(self._trace(inputs, targets, given, wanted, training=False), self.threads)
+                tracer, ranges = self._trace(inputs, targets, given, wanted, training=False)
+                program = Program(tracer, self.threads, {n: self._states[n] for n in ranges})
                 self._keep(key, program)
             arrays = given | wanted
             samples = next((len(a) for a in arrays.values() if a.ndim), 1)
@@ -263,15 +270,16 @@ class Trainer:
     def _program(
         self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array], outputs: bool
     ) -> Program:
-        key = (signature(given), signature(wanted), outputs, self._choices())
+        key = (signature(given), signature(wanted), outputs, self.qat, self._choices())
         if key in self._programs:
             self._programs[key] = self._programs.pop(key)  # the last used is the last
             return self._programs[key]
         for name in (*given, *wanted):
             if name in _RESERVED:
                 raise errors.InvalidArgument(f"'{name}' is the name of an input of the step; choose another")
-        tracer = self._trace(inputs, targets, given, wanted, outputs)
-        self.trained = tracer.graph.add_training("loss", json.dumps(self._options(tracer)))
+        tracer, ranges = self._trace(inputs, targets, given, wanted, outputs)
+        self.trained = tracer.graph.add_training("loss", json.dumps(self._options(tracer, ranges)))
+        self._ranges = ranges
         self._add_states(tracer)
         program = Program(tracer, self.threads, self._states, self._profile)
         self._keep(key, program)
@@ -284,7 +292,7 @@ class Trainer:
 
     def _choices(self) -> tuple[Any, ...]:
         """What a step depends on beside shapes: whoever freezes a part between steps gets another program."""
-        modes = tuple((m.training, m.recompute) for m in self.model.modules())
+        modes = tuple((m.training, m.recompute, getattr(m, "frozen", False)) for m in self.model.modules())
         return modes, tuple((p.trained, p.weight_decay, p.sparse) for _, p in self.model.named_states())
 
     def _trace(
@@ -295,7 +303,8 @@ class Trainer:
         wanted: dict[str, Array],
         outputs: bool = False,
         training: bool = True,
-    ) -> Tracer:
+    ) -> tuple[Tracer, list[str]]:
+        """The graph of the loss, and the names of the states that hold ranges."""
         tracer = Tracer(self.model, training=training)
         with tracing(tracer):
             tensors = {k: tracer.input(k, v.dtype, v.shape) for k, v in given.items()}
@@ -311,13 +320,16 @@ class Trainer:
             if outputs:
                 for name, tensor in named_outputs(result).items():
                     tracer.graph.output(name, tensor._value)
+        # Ranges are there from the first step on.
+        rounds = self.qat is not None and (training or self._ranges)
+        ranges = self.qat.apply(tracer.graph, observe=training) if self.qat and rounds else []
         if training and self.precision != "fp32":
             lists = json.dumps(self.lists) if self.lists is not None else _core.precision_lists()
             tracer.graph.mixed_precision(_CORE_DTYPE[self.precision], lists)
-        return tracer
+        return tracer, ranges
 
-    def _options(self, tracer: Tracer) -> dict[str, Any]:
-        parameters = {}
+    def _options(self, tracer: Tracer, ranges: list[str]) -> dict[str, Any]:
+        parameters: dict[str, dict[str, Any]] = {name: {"trained": False} for name in ranges}
         for name, parameter in tracer.states.items():
             own: dict[str, Any] = {"trained": parameter.trained, "rate_factor": self.optimizer.factor(name)}
             if not parameter.weight_decay and not self.optimizer.decay_all:
@@ -384,6 +396,28 @@ class Trainer:
                 self._pending[name] = array.copy()
         self.steps_run = int(state.get("trainer:steps_run", 0))
         self._skipped_in_row = int(state.get("trainer:skipped_in_row", 0))
+
+    # ---- quantization
+
+    def freeze_observers(self) -> None:
+        """Keeps the ranges of quantization-aware training as they are from now on."""
+        if self.qat is None:
+            raise errors.InvalidArgument("there are no ranges to freeze: the trainer has no qat")
+        self.qat = replace(self.qat, frozen=True)
+
+    @property
+    def quantized(self) -> dict[str, Any]:
+        """What :func:`lowp.nn.to_model` takes beside the model, so that it gives a quantized one."""
+        return {"qat": self.qat, "ranges": self._states | self._pending} if self.qat else {}
+
+    def export(self, example: Any, *, free: Mapping[str, Sequence[str | int]] | None = None) -> Model:
+        """The trained model, as :func:`lowp.nn.to_model` gives it. With qat it is quantized with exactly the ranges it
+        was trained with: :func:`lowp.compile` to INT8 wants no calibration.
+
+        Raises:
+            CalibrationError: no step has been run with qat, so that there are no ranges.
+        """
+        return to_model(self.model, example, free=free, **self.quantized)
 
     # ---- looking
 

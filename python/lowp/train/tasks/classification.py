@@ -77,9 +77,9 @@ class Classification(Task):
             right += metrics.accuracy(scores, labels[part]) * len(scores)
         return {"accuracy": right / len(x)}
 
-    def export(self) -> Model:
+    def export(self, **quantized: Any) -> Model:
         """x [N, 1, 28, 28] to output [N, 10]."""
-        return nn.to_model(self.model, {"x": np.zeros((1, 1, 28, 28), np.float32)})
+        return nn.to_model(self.model, {"x": np.zeros((1, 1, 28, 28), np.float32)}, **quantized)
 
     def calibration(self, count: int) -> Iterable[dict[str, Array]]:
         """The first training images."""

@@ -59,9 +59,9 @@ class Recommendation(Task):
         scores = Runner(run)(flat, ("output",))["output"].reshape(items.shape)
         return {"hit_rate": metrics.hit_rate(scores, 10), "ndcg": metrics.ndcg(scores, 10)}
 
-    def export(self) -> Model:
+    def export(self, **quantized: Any) -> Model:
         """user and item i64 [N] to output f32 [N]."""
-        return nn.to_model(self.model, {"user": np.zeros(1, np.int64), "item": np.zeros(1, np.int64)})
+        return nn.to_model(self.model, {"user": np.zeros(1, np.int64), "item": np.zeros(1, np.int64)}, **quantized)
 
     def calibration(self, count: int) -> Iterable[dict[str, Array]]:
         """Batches of 128 pairs of the first epoch, in its order."""

@@ -98,10 +98,10 @@ class Spans(Task):
         right = {q.id: [a.text for a in q.answers] for q in self._test.questions}
         return {"f1": metrics.f1(found, right), "exact_match": metrics.exact_match(found, right)}
 
-    def export(self) -> Model:
+    def export(self, **quantized: Any) -> Model:
         """Tokens [N, length] to start and end [N, length]."""
         example = {n: np.zeros((1, self._length), np.int64) for n in _INPUTS}
-        return nn.to_model(self.model, example)
+        return nn.to_model(self.model, example, **quantized)
 
     def calibration(self, count: int) -> Iterable[dict[str, Array]]:
         """The first windows to train on."""

@@ -64,8 +64,8 @@ class Task(ABC):
         """Figures on held-out data; `run` is the model or an engine of :meth:`export`, called with arrays by name."""
 
     @abstractmethod
-    def export(self) -> Model:
-        """The trained model with free batch, for :func:`lowp.compile`."""
+    def export(self, **quantized: Any) -> Model:
+        """The trained model with free batch, for :func:`lowp.compile`; `quantized`: see :func:`lowp.nn.to_model`."""
 
     @abstractmethod
     def calibration(self, count: int) -> Iterable[dict[str, Array]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lowp import data, metrics, nn
+from lowp import data, errors, metrics, nn
 from lowp._engine import Engine
 from lowp._model import Model
 from lowp.data import Loader, Subwords, TranslationDataset
@@ -108,8 +108,10 @@ class Translation(Task):
         ]
         return {"bleu": metrics.bleu(found, [t for _, t in self._test])}
 
-    def export(self) -> Model:
+    def export(self, **quantized: Any) -> Model:
         """The decoder's step: tokens [1, N], memory [S, N, hidden], mask [N, S] and states."""
+        if quantized:
+            raise errors.Unsupported("[qat]: the decoder alone is exported, recurrences are not rounded in training")
         c = self.model.config
         example = {
             "tokens": np.zeros((1, 1), np.int64),

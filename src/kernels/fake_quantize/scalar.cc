@@ -1,0 +1,1 @@
+#include "kernels/fake_quantize/fake_quantize.inl.h"
