@@ -65,4 +65,5 @@ NB_MODULE(_core, module) {
   bind_engine(module);
   bind_graph(module);
   bind_compile(module);
+  bind_communicator(module);
 }

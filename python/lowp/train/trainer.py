@@ -14,9 +14,10 @@ from lowp._arrays import from_buffer, tensor_infos
 from lowp.amp import LossScale, loss_scale_of
 from lowp.nn._run import Array, Program, as_arrays, call, named_outputs, signature
 from lowp.nn._trace import Tracer, tracing
-from lowp.nn.module import Module, aligned
+from lowp.nn.module import Buffer, Module, aligned
 from lowp.nn.tensor import Tensor
 from lowp.optim import Optimizer
+from lowp.train.parallel import DataParallel, Group
 
 _CORE_DTYPE = {"bf16": "bf16", "fp16": "f16"}
 # Inputs and outputs of the step beside the user's.
@@ -30,7 +31,7 @@ class StepResult:
     """What one step gave.
 
     Attributes:
-        loss: before scaling.
+        loss: before scaling; with several ranks the mean of theirs.
         gradient_norm: of all gradients, before clipping; infinite where the step was skipped.
         skipped: whether gradients were not finite, so that nothing changed but the loss scale.
         learning_rate: of this step.
@@ -61,6 +62,9 @@ class Trainer:
         lists: instead of :func:`lowp.amp.default_lists`.
         threads: 0: all that the process may use.
         seed: of dropout and other random ops.
+        data_parallel: this process is one of several that train the model together, each with a batch of its own: all
+            take the same step with the mean of their gradients. The model becomes rank 0's; a step must be taken by
+            all. Dropout differs by rank.
         max_skipped: this many skipped steps in a row end training with :class:`lowp.errors.NonFinite`.
     """
 
@@ -76,6 +80,7 @@ class Trainer:
         lists: Mapping[str, list[str]] | None = None,
         threads: int = 0,
         seed: int = 0,
+        data_parallel: DataParallel | None = None,
         max_skipped: int = 50,
         profile: bool = False,
     ) -> None:
@@ -87,6 +92,10 @@ class Trainer:
         self.loss_scale = loss_scale_of(loss_scale, precision)
         self.lists = lists
         self.threads, self.seed, self.max_skipped = threads, seed, max_skipped
+        self.data_parallel = data_parallel
+        self.group = data_parallel.group if data_parallel else Group()
+        for _, state in model.named_states():
+            self.group.broadcast_into(state.data)
         self.steps_run = 0  # skipped ones included; keys random ops
         self._skipped_in_row = 0
         self._profile = profile
@@ -118,14 +127,15 @@ class Trainer:
             **wanted,
             "learning_rate": np.float32(rate),
             "seed": np.int64(self.seed),
-            "random_step": np.int64(self.steps_run),
+            # Another for each rank and step; alone, the step.
+            "random_step": np.int64(self.steps_run * self.group.ranks + self.group.rank),
         }
         scale = float(self._states["loss_scale"]) if "loss_scale" in self._states else 1.0
         feeds = {i.name: np.asarray(feeds[i.name]) for i in program.inputs}
         results = program.run(feeds)
         skipped = int(results.pop("nonfinite")) >= 0
         result = StepResult(
-            loss=float(results.pop("loss")),
+            loss=self.group.mean(float(results.pop("loss"))),
             gradient_norm=float(results.pop("gradient_norm")),
             skipped=skipped,
             learning_rate=rate,
@@ -213,13 +223,16 @@ class Trainer:
             if parameter.sparse:
                 own["sparse"] = True
             parameters[name] = own
-        return {
+        options = {
             "optimizer": self.optimizer.options(),
             "parameters": parameters,
             "clip_norm": self.clip_norm,
             "loss_scaling": self.loss_scale.options(),
             "recompute": tracer.recompute,
         }
+        if self.group.ranks > 1 and self.data_parallel:
+            options["data_parallel"] = self.data_parallel.options()
+        return options
 
     def _add_states(self, tracer: Tracer) -> None:
         for (name, dtype, shape), (array, extents) in tracer.graph.states():
@@ -235,6 +248,16 @@ class Trainer:
             self._states[name] = aligned(initial if restored is None else restored.astype(initial.dtype))
 
     # ---- content
+
+    def average_statistics(self) -> None:
+        """Running statistics, which each rank has of its own batches, become their means over all ranks.
+
+        For a checkpoint or an evaluation; all ranks call it. Weights and the optimizer's states are the same on all
+        ranks at all times.
+        """
+        for _, state in self.model.named_states():
+            if isinstance(state, Buffer) and state.data.dtype == np.float32:
+                self.group.mean_into(state.data)
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all that a later process needs to go on with the same bits: the model's arrays, the optimizer's
