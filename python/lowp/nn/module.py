@@ -37,9 +37,7 @@ class Parameter:
         sparse: of a table of vectors, a step changes only the rows that the batch looked up.
     """
 
-    def __init__(
-        self, data: Any, *, trained: bool = True, weight_decay: bool = True, sparse: bool = False
-    ) -> None:
+    def __init__(self, data: Any, *, trained: bool = True, weight_decay: bool = True, sparse: bool = False) -> None:
         self.data = aligned(data)
         self.trained = trained
         self.weight_decay = weight_decay

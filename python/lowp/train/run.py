@@ -15,8 +15,8 @@ from typing import Any
 
 from lowp import errors, nn, optim
 from lowp._engine import compile as compile_model
-from lowp.train.checkpoint import CheckpointFolder, Metadata
 from lowp.train import parallel
+from lowp.train.checkpoint import CheckpointFolder, Metadata
 from lowp.train.logs import EarlyStopping, open_logs
 from lowp.train.recipe import Recipe
 from lowp.train.schedules import Plateau
