@@ -67,4 +67,5 @@ NB_MODULE(_core, module) {
   bind_engine(module);
   bind_graph(module);
   bind_compile(module);
+  bind_communicator(module);
 }
