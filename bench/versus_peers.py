@@ -151,6 +151,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="a picture, .png or .svg")
     parser.add_argument("--no-memory", action="store_true", help="no load times and memory: quicker")
     options = parser.parse_args()
+    if options.attempts < 1:
+        parser.error(f"--attempts is {options.attempts}, 1 or more is wanted")
     unknown = [name for name in options.models.split(",") if name not in MODELS]
     if unknown:
         parser.error(f"no model {unknown[0]}; there are {', '.join(MODELS)}")

@@ -103,6 +103,7 @@ _CLASSES: dict[str, type[Error]] = {
     for c in (
         InvalidArgument,
         InvalidModel,
+        NonFinite,
         Unsupported,
         ShapeMismatch,
         TypeMismatch,

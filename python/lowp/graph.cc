@@ -317,6 +317,7 @@ void bind_graph(nb::module_& module) {
       .def(
           "mixed_precision",
           [](const Graph& g, const std::string& dtype, const std::string& lists) {
+            check(train::simplify(*g.graph));
             check(passes::mixed_precision(*g.graph, dtype_named(dtype),
                                           value_or_throw(passes::precision_lists_from_json(lists))));
           },

@@ -1,4 +1,6 @@
 // Element-wise functions of two operands with numpy broadcasting, and their variadic and comparing relatives.
+#include <optional>
+
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/reduce/reduce.h"
 #include "ops/reference.h"
@@ -294,7 +296,31 @@ Status lower_binary(LowerContext& ctx) {
   return {};
 }
 
-// SumTo where the summed dimensions are the leading ones, which is what broadcasting a bias or a scale leaves.
+// The summed dimensions of SumTo where they are neighbours (but for dimensions of 1): x is [outer, n, inner], summed
+// over n. Leading ones are what broadcasting a bias leaves, inner ones what broadcasting over steps does.
+struct SummedRun {
+  int64_t outer = 1, n = 1, inner = 1;
+};
+std::optional<SummedRun> summed_run(const Extents& x, const Extents& y) {
+  SummedRun r;
+  bool begun = false, ended = false;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const size_t missing = x.size() - y.size();
+    const bool summed = x[i] != 1 && (i < missing || y[i - missing] == 1);
+    if (summed && ended) return std::nullopt;
+    if (summed) {
+      begun = true;
+      r.n *= x[i];
+    } else if (begun) {
+      ended = ended || x[i] != 1;
+      r.inner *= x[i];
+    } else {
+      r.outer *= x[i];
+    }
+  }
+  return r;
+}
+
 Status lower_sum_to(LowerContext& ctx) {
   const DType dtype = ctx.dtype(0);
   if (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16) return {};
@@ -304,21 +330,18 @@ Status lower_sum_to(LowerContext& ctx) {
     ctx.alias(0, 0);
     return {};
   }
-  const Extents& x = ctx.in(0);
-  const Extents& y = ctx.out(0);
-  size_t tail = 0;
-  int64_t matched = 1;
-  while (tail < y.size() && y[y.size() - 1 - tail] == x[x.size() - 1 - tail]) matched *= y[y.size() - 1 - tail++];
-  if (matched != kept || kept == 0) return {};
+  const std::optional<SummedRun> run = summed_run(ctx.in(0), ctx.out(0));
+  if (!run || kept == 0) return {};
   const int threads = ctx.threads();
   // The kernel takes f32: 16-bit floats are widened first.
   const bool wide = dtype == DType::kF32;
   if (!wide) ctx.set_scratch(static_cast<size_t>(total + kept) * sizeof(float));
-  ctx.emit("reduce.f32", [total, kept, dtype, wide, threads](const StepArgs& s) {
+  ctx.emit("reduce.f32", [total, kept, dtype, wide, threads, run = *run](const StepArgs& s) {
     auto* scratch = static_cast<float*>(s.scratch);
     if (!wide) kernels::convert_stored(dtype, s.inputs[0], DType::kF32, scratch, total, threads);
     float* sums = wide ? s.out<float>(0) : scratch + total;
-    kernels::reduce_f32(kernels::Reduce::kSum, wide ? s.in<float>(0) : scratch, sums, 1, total / kept, kept, threads);
+    kernels::reduce_f32(kernels::Reduce::kSum, wide ? s.in<float>(0) : scratch, sums, run.outer, run.n, run.inner,
+                        threads);
     if (!wide) kernels::convert_stored(DType::kF32, sums, dtype, s.outputs[0], kept, threads);
   });
   return {};
@@ -454,7 +477,10 @@ std::vector<OpDef> binary() {
   }
   OpDef sum_to = make("SumTo", infer_sum_to, sum_to_reference, nullptr, 1, [] {
     return std::vector<Sample>{{{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {7}}}},
-                               {{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {3, 1, 7}}}}};
+                               {{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {3, 1, 7}}}},
+                               {{}, {{DType::kBF16, {3, 5, 2, 7}}, {DType::kBF16, {3, 1, 1, 7}}}},
+                               {{}, {{DType::kF32, {3, 5, 7}}, {DType::kF32, {5, 1}}}},
+                               {{}, {{DType::kF32, {3, 1, 7}}, {DType::kF32, {3, 1, 1}}}}};
   });
   sum_to.domain = kLowpDomain;
   sum_to.layout = LayoutRule::kPlain;

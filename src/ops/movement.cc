@@ -1,10 +1,9 @@
-// Ops that move elements: Transpose, Concat, Split, Slice, Gather, Pad, Tile.
+// Ops that move elements: Transpose, Concat, Split, Pad, Tile. Slice and Gather have files of their own.
 #include "ops/movement.h"
 
 #include <array>
 
-#include "kernels/gather/gather.h"
-#include "kernels/layout/layout.h"
+#include "ops/block_copy.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -57,7 +56,6 @@ Status transpose(EvalContext& ctx) {
     return {};
   });
 }
-bool whole_bytes(DType t) { return dtype_bits(t) >= 8; }
 
 Status lower_transpose(LowerContext& ctx) {
   const Extents shape = ctx.in(0);
@@ -88,36 +86,6 @@ Status lower_transpose(LowerContext& ctx) {
     kernels::transpose(dims.data(), order.data(), rank, bytes, s.inputs[0], s.outputs[0], threads);
   });
   return {};
-}
-
-// A contiguous block of `extents` copied from x + x_offset with x_strides to y + y_offset with y_strides (elements).
-struct BlockCopy {
-  kernels::StridedCopy copy;
-  int64_t x_offset = 0;
-  int64_t y_offset = 0;
-  bool empty = false;
-};
-BlockCopy block_copy(const Extents& extents, const Extents& x_strides, const Extents& y_strides, int64_t x_offset,
-                     int64_t y_offset) {
-  BlockCopy b;
-  b.x_offset = x_offset;
-  b.y_offset = y_offset;
-  b.copy.rank = static_cast<int>(extents.size());
-  for (size_t i = 0; i < extents.size(); ++i) {
-    b.copy.dims[i] = extents[i];
-    b.copy.x_strides[i] = x_strides[i];
-    b.copy.y_strides[i] = y_strides[i];
-    b.empty = b.empty || extents[i] == 0;
-  }
-  return b;
-}
-void run_copy(const BlockCopy& b, size_t bytes, const void* x, void* y, int threads) {
-  if (b.empty) return;
-  kernels::strided_copy(b.copy, bytes, static_cast<const char*>(x) + b.x_offset * static_cast<int64_t>(bytes),
-                        static_cast<char*>(y) + b.y_offset * static_cast<int64_t>(bytes), threads);
-}
-bool copyable(const LowerContext& ctx) {
-  return !ctx.in(0).empty() && ctx.in(0).size() <= kernels::kMaxLayoutRank && whole_bytes(ctx.dtype(0));
 }
 
 Status transpose_gradient(GradContext& g) {
@@ -311,211 +279,6 @@ Status upgrade_split(ImportedNode& node) {
   return {};
 }
 
-// ---- Slice(x, starts, ends, axes?, steps?) ----
-
-Status upgrade_slice(ImportedNode& node) {
-  if (node.version >= 10) return {};
-  node.attr_to_input("starts", 1);
-  node.attr_to_input("ends", 2);
-  node.attr_to_input("axes", 3);
-  return {};
-}
-Status infer_slice(InferContext& ctx) {
-  if (!ctx.has_rank(0)) {
-    ctx.set_unranked(0, ctx.dtype(0));
-    return {};
-  }
-  Dims out = ctx.dims(0);
-  const auto rank = static_cast<int64_t>(out.size());
-  if ((ctx.has(3) && ctx.known(3) == nullptr) || (!ctx.has(3) && ctx.known(1) == nullptr)) {
-    ctx.set(0, ctx.dtype(0), Dims(out.size()));
-    return {};
-  }
-  Extents axes;
-  if (ctx.has(3)) {
-    axes = ctx.known(3)->to_int64s();
-  } else {
-    for (int64_t i = 0; i < ctx.known(1)->size(); ++i) axes.push_back(i);
-  }
-  const bool complete = ctx.known(1) != nullptr && ctx.known(2) != nullptr && (!ctx.has(4) || ctx.known(4) != nullptr);
-  if (!complete) {
-    for (int64_t a : axes) {
-      LOWP_ASSIGN(int64_t axis, normalize_axis(a, rank));
-      out[static_cast<size_t>(axis)] = Dim();
-    }
-    ctx.set(0, ctx.dtype(0), std::move(out));
-    return {};
-  }
-  // Extents that are not known yet: only whole slices keep them.
-  Extents extents;
-  for (const Dim& d : out) extents.push_back(d.known() ? d.value() : std::numeric_limits<int64_t>::max() / 4);
-  LOWP_ASSIGN(auto ranges, slice_ranges(extents, ctx.known(1), ctx.known(2), ctx.known(3), ctx.known(4)));
-  for (size_t i = 0; i < out.size(); ++i) {
-    if (out[i].known()) {
-      out[i] = Dim(ranges[i].length);
-    } else if (ranges[i].start != 0 || ranges[i].step != 1 || ranges[i].length != extents[i]) {
-      out[i] = Dim();
-    }
-  }
-  ctx.set(0, ctx.dtype(0), std::move(out));
-  return {};
-}
-Status slice(EvalContext& ctx) {
-  LOWP_ASSIGN(auto ranges, slice_ranges(ctx.in(0).extents(), &ctx.in(1), &ctx.in(2), ctx.has(3) ? &ctx.in(3) : nullptr,
-                                        ctx.has(4) ? &ctx.in(4) : nullptr));
-  if (!ctx.out(0).valid()) {
-    Extents e;
-    for (const SliceRange& r : ranges) e.push_back(r.length);
-    LOWP_ASSIGN(ctx.out(0), Tensor::allocate(ctx.in(0).dtype(), e));
-  }
-  return dispatch_size(ctx.in(0).dtype(), [&](auto tag) -> Status {
-    using T = typename decltype(tag)::type;
-    const Extents own = ir::row_major_strides(ctx.in(0).extents());
-    Extents strides(own.size());
-    const T* x = static_cast<const T*>(ctx.in(0).raw());
-    for (size_t i = 0; i < own.size(); ++i) {
-      strides[i] = own[i] * ranges[i].step;
-      x += own[i] * ranges[i].start;
-    }
-    T* y = static_cast<T*>(ctx.out(0).mutable_raw());
-    for_each_index(ctx.out(0).extents(), [&](int64_t i, const Extents& index) { y[i] = x[dot(strides, index)]; });
-    return {};
-  });
-}
-
-// Zeros around the gradient, for steps of 1 and known extents.
-Status slice_gradient(GradContext& g) {
-  const ir::Node& node = g.node();
-  const TensorType& t = g.in(0)->type;
-  auto constant = [&](size_t i) { return node.input(i) == nullptr ? nullptr : &node.input(i)->constant; };
-  for (size_t i = 1; i < node.inputs.size(); ++i) {
-    if (node.inputs[i] != nullptr && !node.inputs[i]->is_constant())
-      return error(Code::kUnsupported, "the gradient of Slice wants constant starts, ends, axes and steps");
-  }
-  if (!t.has_rank()) return error(Code::kUnsupported, "the gradient of Slice wants a known rank");
-  // An extent that is not known is one that is not sliced, whatever it is.
-  Extents extents;
-  for (const Dim& d : *t.dims) extents.push_back(d.known() ? d.value() : std::numeric_limits<int64_t>::max() / 4);
-  LOWP_ASSIGN(auto ranges, slice_ranges(extents, constant(1), constant(2), constant(3), constant(4)));
-  std::vector<int64_t> before, after;
-  for (size_t i = 0; i < ranges.size(); ++i) {
-    const SliceRange& r = ranges[i];
-    const bool whole = r.start == 0 && r.step == 1 && r.length == extents[i];
-    if (!whole && (r.step != 1 || !(*t.dims)[i].known()))
-      return error(Code::kUnsupported,
-                   "the gradient of Slice wants steps of 1 and known extents; axis {} of {} has step {}", i,
-                   t.to_string(), r.step);
-    before.push_back(whole ? 0 : r.start);
-    after.push_back(whole ? 0 : extents[i] - r.start - r.length);
-  }
-  before.insert(before.end(), after.begin(), after.end());
-  GraphBuilder& b = g.builder();
-  g.set_grad_in(0, b.op("Pad", {g.grad_out(), b.ints(before)}));
-  return {};
-}
-Status lower_slice(LowerContext& ctx) {
-  if (!copyable(ctx) || ctx.known(1) == nullptr || ctx.known(2) == nullptr || (ctx.has(3) && ctx.known(3) == nullptr) ||
-      (ctx.has(4) && ctx.known(4) == nullptr))
-    return {};
-  LOWP_ASSIGN(auto ranges, slice_ranges(ctx.in(0), ctx.known(1), ctx.known(2), ctx.known(3), ctx.known(4)));
-  Extents strides = ir::row_major_strides(ctx.in(0));
-  int64_t offset = 0;
-  for (size_t i = 0; i < strides.size(); ++i) {
-    offset += strides[i] * ranges[i].start;
-    strides[i] *= ranges[i].step;
-  }
-  const BlockCopy copy = block_copy(ctx.out(0), strides, ir::row_major_strides(ctx.out(0)), offset, 0);
-  const size_t bytes = dtype_bytes(ctx.dtype(0), 1);
-  const int threads = ctx.threads();
-  ctx.emit("layout.copy",
-           [copy, bytes, threads](const StepArgs& s) { run_copy(copy, bytes, s.inputs[0], s.outputs[0], threads); });
-  return {};
-}
-
-// ---- Gather(data, indices) ----
-
-struct GatherAttrs {
-  int64_t axis = 0;
-  bool operator==(const GatherAttrs&) const = default;
-  static constexpr auto fields() { return std::tuple(field("axis", &GatherAttrs::axis)); }
-};
-Status infer_gather(InferContext& ctx) {
-  if (ctx.dtype(1) != DType::kI64 && ctx.dtype(1) != DType::kI32)
-    return error(Code::kTypeMismatch, "indices have dtype {}, i32 or i64 is wanted", dtype_name(ctx.dtype(1)));
-  if (!ctx.has_rank(0) || !ctx.has_rank(1)) {
-    ctx.set_unranked(0, ctx.dtype(0));
-    return {};
-  }
-  LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<GatherAttrs>().axis, static_cast<int64_t>(ctx.dims(0).size())));
-  Dims out(ctx.dims(0).begin(), ctx.dims(0).begin() + axis);
-  out.insert(out.end(), ctx.dims(1).begin(), ctx.dims(1).end());
-  out.insert(out.end(), ctx.dims(0).begin() + axis + 1, ctx.dims(0).end());
-  ctx.set(0, ctx.dtype(0), std::move(out));
-  return {};
-}
-Status gather(EvalContext& ctx) {
-  const Tensor& x = ctx.in(0);
-  LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<GatherAttrs>().axis, x.rank()));
-  const int64_t extent = x.extent(static_cast<int>(axis));
-  Extents index = ctx.in(1).to_int64s();
-  for (int64_t& i : index) {
-    if (i < -extent || i >= extent)
-      return error(Code::kInvalidArgument, "index {} is outside an axis of {}", i, extent);
-    if (i < 0) i += extent;
-  }
-  int64_t outer = 1;
-  int64_t inner = 1;
-  for (int64_t i = 0; i < axis; ++i) outer *= x.extent(static_cast<int>(i));
-  for (int i = static_cast<int>(axis) + 1; i < x.rank(); ++i) inner *= x.extent(i);
-  const size_t row = dtype_bytes(x.dtype(), static_cast<size_t>(inner));
-  const char* in = static_cast<const char*>(x.raw());
-  char* out = static_cast<char*>(ctx.out(0).mutable_raw());
-  for (int64_t o = 0; o < outer; ++o) {
-    for (int64_t i : index) {
-      if (row > 0) std::memcpy(out, in + static_cast<size_t>(o * extent + i) * row, row);
-      out += row;
-    }
-  }
-  return {};
-}
-
-Status lower_gather(LowerContext& ctx) {
-  if (!whole_bytes(ctx.dtype(0))) return {};
-  const Extents& x = ctx.in(0);
-  LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<GatherAttrs>().axis, static_cast<int64_t>(x.size())));
-  kernels::GatherArgs args;
-  args.limit = x[static_cast<size_t>(axis)];
-  args.count = ctx.in_size(1);
-  args.index_dtype = ctx.dtype(1);
-  args.row_bytes = static_cast<int64_t>(dtype_bytes(ctx.dtype(0), 1));
-  for (size_t i = 0; i < x.size(); ++i) {
-    if (static_cast<int64_t>(i) < axis) args.outer *= x[i];
-    if (static_cast<int64_t>(i) > axis) args.row_bytes *= x[i];
-  }
-  const int threads = ctx.threads();
-  ctx.emit("gather", [args, threads](const StepArgs& s) {
-    const int64_t bad = kernels::find_bad_index(s.inputs[1], args.index_dtype, args.count, args.limit);
-    if (bad >= 0) {
-      const int64_t index = args.index_dtype == DType::kI64 ? s.in<int64_t>(1)[bad] : s.in<int32_t>(1)[bad];
-      *s.status =
-          error(Code::kInvalidArgument, "index {} at position {} is outside an axis of {}", index, bad, args.limit);
-      return;
-    }
-    kernels::GatherArgs call = args;
-    call.x = s.inputs[0];
-    call.indices = s.inputs[1];
-    call.y = s.outputs[0];
-    kernels::gather(call, threads);
-  });
-  return {};
-}
-
-Status gather_gradient(GradContext& g) {
-  g.set_grad_in(0, g.builder().op("ScatterAdd", {g.in(1), g.grad_out(), g.in(0)},
-                                  {{"axis", g.attrs<GatherAttrs>().axis}}, kLowpDomain));
-  return {};
-}
-
 // ---- Pad(x, pads, value?, axes?) ----
 
 struct PadAttrs {
@@ -668,43 +431,6 @@ Status tile(EvalContext& ctx) {
 
 }  // namespace
 
-Result<std::vector<SliceRange>> slice_ranges(const Extents& extents, const Tensor* starts, const Tensor* ends,
-                                             const Tensor* axes, const Tensor* steps) {
-  const auto rank = static_cast<int64_t>(extents.size());
-  std::vector<SliceRange> ranges;
-  for (int64_t e : extents) ranges.push_back({0, 1, e});
-  const Extents s = starts->to_int64s();
-  const Extents e = ends->to_int64s();
-  const Extents a = axes != nullptr ? axes->to_int64s() : Extents{};
-  const Extents t = steps != nullptr ? steps->to_int64s() : Extents{};
-  if (e.size() != s.size() || (axes != nullptr && a.size() != s.size()) || (steps != nullptr && t.size() != s.size()) ||
-      (axes == nullptr && static_cast<int64_t>(s.size()) > rank)) {
-    return fail(Code::kInvalidModel, "Slice has {} starts, {} ends, {} axes and {} steps", s.size(), e.size(), a.size(),
-                t.size());
-  }
-  for (size_t i = 0; i < s.size(); ++i) {
-    LOWP_ASSIGN(int64_t axis, normalize_axis(axes != nullptr ? a[i] : static_cast<int64_t>(i), rank));
-    const int64_t n = extents[static_cast<size_t>(axis)];
-    const int64_t step = steps != nullptr ? t[i] : 1;
-    if (step == 0) return fail(Code::kInvalidModel, "Slice has a step of 0 at axis {}", axis);
-    int64_t begin = s[i] < 0 ? std::max(s[i], -n - 1) + n : s[i];
-    int64_t end = e[i] < 0 ? std::max(e[i], -n - 1) + n : e[i];
-    if (step > 0) {
-      begin = std::clamp<int64_t>(begin, 0, n);
-      end = std::clamp<int64_t>(end, 0, n);
-    } else {
-      begin = std::clamp<int64_t>(begin, -1, n - 1);
-      end = std::clamp<int64_t>(end, -1, n - 1);
-    }
-    int64_t length = 0;
-    if (step > 0 && end > begin) length = (end - begin - 1) / step + 1;
-    if (step < 0 && begin > end)
-      length = step == std::numeric_limits<int64_t>::min() ? 1 : (begin - end - 1) / -step + 1;
-    ranges[static_cast<size_t>(axis)] = {length == 0 ? 0 : begin, length <= 1 ? 1 : step, length};
-  }
-  return ranges;
-}
-
 std::vector<OpDef> movement() {
   std::vector<OpDef> defs;
   auto add = [&](const char* name, int min_in, int max_in, Status (*infer)(InferContext&),
@@ -755,32 +481,6 @@ std::vector<OpDef> movement() {
     def.samples = [] {
       return std::vector<Sample>{{{{"axis", int64_t{-1}}}, {{DType::kF32, {3, 6}}}, 2},
                                  {{{"axis", int64_t{0}}}, {{DType::kF32, {5, 3}}, constant_ints({2, 3})}, 2}};
-    };
-  }
-  {
-    OpDef& def = add("Slice", 3, 5, infer_slice, slice);
-    def.upgrade = upgrade_slice;
-    def.gradient = slice_gradient;
-    def.lower = lower_slice;
-    def.samples = [] {
-      return std::vector<Sample>{{{}, {{DType::kF32, {6, 7}}, constant_ints({1, 0}), constant_ints({5, 100})}},
-                                 {{},
-                                  {{DType::kF32, {6, 7}},
-                                   constant_ints({-1}),
-                                   constant_ints({-100}),
-                                   constant_ints({1}),
-                                   constant_ints({-2})}}};
-    };
-  }
-  {
-    OpDef& def = add("Gather", 2, 2, infer_gather, gather);
-    def.attrs = ir::AttrCodec::of<GatherAttrs>();
-    def.gradient = gather_gradient;
-    def.quantize = QuantRule::kEmbedding;
-    def.lower = lower_gather;
-    def.samples = [] {
-      return std::vector<Sample>{{{}, {{DType::kF32, {11, 9}}, {DType::kI64, {2, 3}, -11, 10}}},
-                                 {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 4, 5}}, {DType::kI32, {6}, 0, 3}}}};
     };
   }
   {

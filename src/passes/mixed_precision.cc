@@ -11,10 +11,12 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Normalizations have scale and bias in f32 beside 16-bit activations; statistics would lose too much. So would ranges.
-bool has_f32_parameters(std::string_view op) {
-  return op == "LayerNormalization" || op == "lowp.BatchNormTraining" || op == "lowp.FakeQuantize" ||
-         op == "lowp.ObserveRange";
+// Whether operand i stays f32 beside 16-bit activations: scale and bias of normalizations, bias of convolutions, ranges
+// of quantization. They are small, and kernels compute with them in f32 anyway.
+bool stays_f32(std::string_view op, size_t i) {
+  if (op == "lowp.BatchNormTraining") return i == 1 || i == 2;
+  if (op == "LayerNormalization" || op == "lowp.FakeQuantize" || op == "lowp.ObserveRange") return i > 0;
+  return op == "Conv" && i == 2;
 }
 
 class Caster {
@@ -63,7 +65,7 @@ class Caster {
         changed = changed || is_half(v);
         continue;
       }
-      if (to == dtype_ && i > 0 && has_f32_parameters(op)) continue;
+      if (to == dtype_ && stays_f32(op, i)) continue;
       graph_.set_input(node, i, cast(v, to, node));
       changed = true;
     }

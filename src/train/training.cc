@@ -27,18 +27,6 @@ Status check(const TrainingOptions& o) {
   return {};
 }
 
-// What changes neither a value nor what is trained. Batch normalization is not folded: its statistics are still moving.
-Status simplify(ir::Graph& graph) {
-  passes::PassOptions options;
-  for (const passes::Pass& pass : passes::all_passes()) {
-    const std::string_view name = pass.name;
-    if (name != "remove_identities" && name != "fold_constants" && name != "split_recurrent" &&
-        name != "fuse_batch_norm" && name != "fuse_layer_norm" && name != "fuse_gelu")
-      options.disabled.insert(std::string(name));
-  }
-  return passes::run_stage(graph, passes::Stage::kSimplify, options);
-}
-
 // Builds the step in a graph.
 class StepBuilder {
  public:
@@ -225,6 +213,17 @@ class StepBuilder {
 };
 
 }  // namespace
+
+Status simplify(ir::Graph& graph) {
+  passes::PassOptions options;
+  for (const passes::Pass& pass : passes::all_passes()) {
+    const std::string_view name = pass.name;
+    if (name != "remove_identities" && name != "fold_constants" && name != "split_recurrent" &&
+        name != "fuse_batch_norm" && name != "fuse_layer_norm" && name != "fuse_gelu")
+      options.disabled.insert(std::string(name));
+  }
+  return passes::run_stage(graph, passes::Stage::kSimplify, options);
+}
 
 Result<std::vector<std::string>> add_training(ir::Graph& graph, std::string_view loss, const TrainingOptions& options) {
   LOWP_TRY(check(options));

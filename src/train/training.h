@@ -69,10 +69,14 @@ inline constexpr std::string_view kGradientNorm = "gradient_norm";  // output: f
 // Such a step changes no state but the counts and the scale.
 inline constexpr std::string_view kNonfinite = "nonfinite";
 
+// Passes that change neither a value nor what is trained, and that gradients and casts want to come before them
+// (split_recurrent and the like). Batch normalization is not folded: its statistics are still moving.
+Status simplify(ir::Graph& graph);
+
 // Makes the graph, whose output `loss` is a float scalar, a step of training. Trained is every f32 state w that nothing
 // updates yet, unless options say otherwise. An optimizer's states are named after it: "<w>.velocity" (SGD with
 // momentum), "<w>.mean" and "<w>.square" (Adam and its kin). Returns the names of the trained parameters, in order; one
-// that the loss does not depend on is not among them. The graph is simplified first (split_recurrent and the like), and
+// that the loss does not depend on is not among them. The graph is simplified first, and
 // kernels are bound by lower(). Errors: no such output, no parameters, an unknown name in options, an op without a
 // gradient.
 Result<std::vector<std::string>> add_training(ir::Graph& graph, std::string_view loss, const TrainingOptions& options);

@@ -109,3 +109,23 @@ def test_layers_of_one_shape_are_one_line():
     # 2000 multiply-accumulates at 1 GMAC/s take 2 us.
     assert lines[0].lost(1.0) == 2.0
     assert len(layers.families([*lines, *lines])) == 2
+
+
+def test_disturbance_is_the_mean_of_median_over_minimum():
+    assert measure.disturbance({"a": [1.0, 2.0, 3.0], "b": [1.0, 1.0, 5.0]}) == 1.5
+    assert measure.disturbance({}) == 1.0
+
+
+def test_the_least_disturbed_attempt_counts_whoever_wins_in_it(monkeypatch: pytest.MonkeyPatch):
+    attempts = [
+        {"lowp": [1.0, 1.5, 1.5], "peer": [1.0, 1.5, 1.5]},
+        {"lowp": [2.0, 2.2, 2.2], "peer": [1.0, 1.1, 1.1]},
+        {"lowp": [1.0, 9.0, 9.0], "peer": [1.0, 9.0, 9.0]},
+    ]
+    lines: list[str] = []
+    monkeypatch.setattr(measure, "take_turns", lambda runs, feed, rounds, attempt: attempts[attempt])
+    assert measure.calmest({}, {}, 3, 3, lines.append) == attempts[1]
+    assert len(lines) == 3
+    attempts[0] = {"lowp": [1.0, 1.0, 1.0]}
+    assert measure.calmest({}, {}, 3, 3, lines.append) == attempts[0]
+    assert len(lines) == 3

@@ -38,6 +38,21 @@ def tanh(x: Tensor) -> Tensor:
     return active().op("Tanh", [x])[0]
 
 
+def exp(x: Tensor) -> Tensor:
+    """e^x"""
+    return active().op("Exp", [x])[0]
+
+
+def log(x: Tensor) -> Tensor:
+    """Natural logarithm."""
+    return active().op("Log", [x])[0]
+
+
+def sqrt(x: Tensor) -> Tensor:
+    """Square root."""
+    return active().op("Sqrt", [x])[0]
+
+
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
     """exp(x) over its sum along an axis."""
     return active().op("Softmax", [x], {"axis": axis})[0]

@@ -37,13 +37,28 @@ class Parameter:
         sparse: of a table of vectors, a step changes only the rows that the batch looked up.
     """
 
-    def __init__(
-        self, data: Any, *, trained: bool = True, weight_decay: bool = True, sparse: bool = False
-    ) -> None:
-        self.data = aligned(data)
+    def __init__(self, data: Any, *, trained: bool = True, weight_decay: bool = True, sparse: bool = False) -> None:
+        self._data = aligned(data)
         self.trained = trained
         self.weight_decay = weight_decay
         self.sparse = sparse
+
+    @property
+    def data(self) -> np.ndarray[Any, Any]:
+        """The array; assigning copies into it, as programs that were compiled go on using its memory."""
+        return self._data
+
+    @data.setter
+    def data(self, content: Any) -> None:
+        array = np.asarray(content)
+        if array.shape != self._data.shape:
+            raise errors.ShapeMismatch(f"the content has shape {list(array.shape)}, the parameter {list(self.shape)}")
+        self._data[...] = array
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a copy, or from a pickle: aligned again."""
+        self.__dict__.update(state)
+        self._data = aligned(self._data)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,13 +88,17 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        """In forward() of another module: adds this one. With numpy arrays: computes, in the present mode."""
+        """In forward() of another module: adds this one. With numpy arrays: computes, as in evaluation."""
         if is_tracing():
             with active().scope(self):
                 return self.forward(*inputs, **named)
         from lowp.nn._run import run_eagerly
 
         return run_eagerly(self, inputs, named)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which compile their own programs."""
+        return {k: v for k, v in self.__dict__.items() if k != "_programs"}
 
     # ---- parts
 
@@ -115,6 +134,14 @@ class Module:
         """Parameters."""
         return (p for _, p in self.named_parameters())
 
+    def named_buffers(self) -> Iterator[tuple[str, Parameter]]:
+        """Buffers with their paths."""
+        return ((n, p) for n, p in self.named_states() if isinstance(p, Buffer))
+
+    def children(self) -> Iterator[Module]:
+        """Modules that are attributes of this one."""
+        return (m for _, m in self._parts(Module))
+
     # ---- modes
 
     def train(self, mode: bool = True) -> Module:
@@ -139,6 +166,12 @@ class Module:
         for module in self.modules():
             if hasattr(module, "running_mean"):
                 module.frozen = frozen
+        return self
+
+    def unfreeze(self) -> Module:
+        """The opposite of :meth:`freeze`; a trainer notices at its next step."""
+        for parameter in self.parameters():
+            parameter.trained = True
         return self
 
     # ---- content

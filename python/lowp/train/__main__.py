@@ -27,7 +27,7 @@ def main() -> int:
             recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, threads=options.threads))
         result = run(recipe)
     except errors.Error as e:
-        print(f"lowp train: {e} [{e.code}]", file=sys.stderr)  # noqa: T201
+        print(f"lowp: {e.code}: {e}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         return 130

@@ -166,9 +166,9 @@ class TensorBoardLog:
 class ProgressLog:
     """A bar on standard error with the latest figures; nothing where that is no terminal."""
 
-    def __init__(self, steps: int | None, resume: int = 0) -> None:
+    def __init__(self, steps: int | None, resume: int = 0, enabled: bool = True) -> None:
         self._bar: Any = None
-        if not sys.stderr.isatty():
+        if not enabled or not sys.stderr.isatty():
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -17,7 +17,7 @@ from lowp import errors, nn, optim
 from lowp._engine import compile as compile_model
 from lowp.quant import Qat
 from lowp.train.checkpoint import CheckpointFolder, Metadata
-from lowp.train.logs import EarlyStopping, open_logs
+from lowp.train.logs import EarlyStopping, Logs, open_logs
 from lowp.train.recipe import Recipe
 from lowp.train.schedules import Plateau
 from lowp.train.tasks import Task, make_task
@@ -113,6 +113,7 @@ class Run:
         self.step = 0
         self.metrics: dict[str, float] = {}
         self._evaluated_at = -1
+        self._stopped = False
 
     # ---- checkpoints
 
@@ -135,6 +136,7 @@ class Run:
         self.step = m.step
         self.metrics = dict(m.extra.get("metrics", {}))
         self._evaluated_at = int(m.extra.get("evaluated_at", -1))
+        self._stopped = bool(m.extra.get("stopped", False))
         if self.plateau and m.extra.get("plateau"):
             self.plateau.restore(m.extra["plateau"])
         if self.stopping and m.extra.get("stopping"):
@@ -146,7 +148,11 @@ class Run:
         """A checkpoint of now."""
         state = self.loader.state()
         fresh = self._evaluated_at == self.step
-        extra: dict[str, Any] = {"metrics": self.metrics, "evaluated_at": self._evaluated_at}
+        extra: dict[str, Any] = {
+            "metrics": self.metrics,
+            "evaluated_at": self._evaluated_at,
+            "stopped": self._stopped,
+        }
         if self.plateau:
             extra["plateau"] = self.plateau.state()
         if self.stopping:
@@ -183,8 +189,8 @@ class Run:
 
     # ---- work
 
-    def evaluate(self) -> bool:
-        """Figures on held-out data; True where it is time to stop."""
+    def _evaluate(self) -> None:
+        """Figures on held-out data, and whether it is time to stop."""
         self.metrics = self.task.evaluate(self.task.model)
         self._evaluated_at = self.step
         figures = ", ".join(f"{k} {v:.4f}" for k, v in self.metrics.items())
@@ -192,13 +198,21 @@ class Run:
         if self.plateau:
             self.plateau.observe(self.metrics[self.task.metric])
         if self.stopping is None:
-            return False
+            return
         wanted = self.recipe.early_stopping.metric if self.recipe.early_stopping else ""
         if wanted not in self.metrics:
             raise errors.InvalidArgument(
                 f"early_stopping.metric is '{wanted}'; {', '.join(self.metrics)} are what is evaluated"
             )
-        return self.stopping.observe(self.metrics[wanted])
+        self._stopped = self.stopping.observe(self.metrics[wanted])
+        if self._stopped:
+            self.report(f"stopped early: {wanted} no longer improves")
+
+    def _finish_epoch(self, logs: Logs) -> None:
+        """Evaluation, and a checkpoint that has it."""
+        self._evaluate()
+        logs.log(self.step - 1, self.metrics)
+        self.save()
 
     def train(self) -> bool:
         """All steps that are left; True where it was interrupted."""
@@ -209,8 +223,15 @@ class Run:
             _finish_step_on_interrupt() as interrupted,
             open_logs(recipe.train.folder, **options, steps=self.total, resume=self.step) as logs,
         ):
-            while self.step < self.total:
+            # A run that ended between an epoch's last step and its evaluation has that to do first: schedules and early
+            # stopping follow it.
+            at_end = self.step == self.total or self.step % len(self.loader) == 0
+            if self.step > 0 and at_end and self._evaluated_at != self.step:
+                self._finish_epoch(logs)
+            while self.step < self.total and not self._stopped:
                 self._set_quantization()
+                if interrupted():
+                    return True
                 for loaded in self.loader:
                     batch = self.task.batch(loaded, self.step)
                     result = self.trainer.step(batch.inputs, batch.targets)
@@ -231,13 +252,8 @@ class Run:
                         self.save()
                     if self.step == self.total:
                         break
-                stop = self.evaluate()
-                logs.log(self.step - 1, self.metrics)
-                self.save()
-                if stop:
-                    self.report(f"stopped early: {self.task.metric} no longer improves")
-                    break
-        return False
+                self._finish_epoch(logs)
+            return interrupted()
 
     def compile(self) -> dict[str, Any] | None:
         """The engine that the recipe asks for, with its metrics beside the trained model's."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,12 +22,29 @@ from lowp.nn.module import Module, aligned
 from lowp.nn.tensor import Tensor
 from lowp.optim import Optimizer
 from lowp.quant import Qat
+from lowp.train.logs import EarlyStopping, ProgressLog
 
 _CORE_DTYPE = {"bf16": "bf16", "fp16": "f16"}
 # Inputs and outputs of the step beside the user's.
 _RESERVED = ("learning_rate", "seed", "random_step")
 
+# Programs of one trainer, each for one combination of shapes and with its own memory; the one that was not used for
+# longest makes room.
+_MAX_PROGRAMS = 64
+
 Loss = Callable[..., Tensor]
+
+
+def _pair(batch: Any) -> tuple[Any, Any]:
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise errors.InvalidArgument(f"a batch is {type(batch).__name__}, a pair of inputs and targets is wanted")
+    return batch[0], batch[1]
+
+
+def _place(kind: str, index: int) -> list[int]:
+    """Where element number `index` of a tensor "f32[16,12]" is."""
+    extents = [int(n) for n in re.findall(r"\d+", kind.partition("[")[2])]
+    return [int(i) for i in np.unravel_index(index, extents)] if extents else []
 
 
 @dataclass(frozen=True)
@@ -146,12 +166,15 @@ class Trainer:
     @property
     def steps_taken(self) -> int:
         """Steps that changed the weights."""
-        return int(self._states["step"]) if "step" in self._states else int(self._pending.get("step", 0))
+        return int(self._state("step"))
 
     @property
     def steps_skipped(self) -> int:
         """Steps whose gradients were not finite."""
-        return int(self._states["skipped_steps"]) if "skipped_steps" in self._states else 0
+        return int(self._state("skipped_steps"))
+
+    def _state(self, name: str) -> Any:
+        return self._states.get(name, self._pending.get(name, 0))
 
     def _explain(self, program: Program, feeds: Mapping[str, Array], result: StepResult) -> str:
         from lowp.nn._trace import buffer_of
@@ -161,21 +184,95 @@ class Trainer:
         if found is not None:
             node, op, value, kind, index, count, element = found
             source = f"computed by {op} '{node}'" if node else "an input of the step, or a weight"
-            where = f"'{value}' ({kind}), {source}, has {count} such elements, the first is {element} at {index}"
+            place = _place(kind, index)
+            where = f"'{value}' ({kind}), {source}, has {count} such elements, the first is {element} at {place}"
         steps = f"{self._skipped_in_row} steps in a row" if self._skipped_in_row > 1 else "this step"
         return (
             f"step {self.steps_run} (seed {self.seed}, loss {result.loss}, loss scale {result.loss_scale:g}) is not"
             f" finite: {where}; {steps} changed nothing"
         )
 
+    def evaluate(self, batches: Iterable[Any]) -> float:
+        """The mean loss over pairs of inputs and targets as :meth:`step` takes them, computed in f32 as in evaluation:
+        nothing drops, and nothing changes. With qat, rounded as INT8 will. Batches count by their first extent."""
+        total, count = 0.0, 0
+        for batch in batches:
+            inputs, targets = _pair(batch)
+            given, wanted = as_arrays(inputs, "input"), as_arrays(targets, "target")
+            key = ("evaluate", signature(given), signature(wanted), self.qat if self._has_ranges() else None)
+            program = self._programs.get(key)
+            if program is None:
+                tracer, _ = self._trace(inputs, targets, given, wanted, training=False)
+                self._add_states(tracer)
+                program = Program(tracer, self.threads, self._states)
+                self._keep(key, program)
+            arrays = given | wanted
+            samples = next((len(a) for a in arrays.values() if a.ndim), 1)
+            total += float(program.run({i.name: arrays[i.name] for i in program.inputs})["loss"]) * samples
+            count += samples
+        if count == 0:
+            raise errors.InvalidArgument("there is nothing to evaluate")
+        return total / count
+
+    def fit(
+        self,
+        batches: Iterable[Any],
+        epochs: int = 1,
+        *,
+        validation: Iterable[Any] | Callable[[], float] | None = None,
+        early_stopping: EarlyStopping | None = None,
+        callback: Callable[[int, dict[str, float]], None] | None = None,
+        progress: bool = True,
+    ) -> list[dict[str, float]]:
+        """Epochs of steps.
+
+        Args:
+            batches: iterated once an epoch; gives pairs of inputs and targets as :meth:`step` takes them, for instance
+                a :class:`lowp.data.Loader` of (images, labels).
+            epochs: at most.
+            validation: after each epoch: such pairs, whose mean loss is computed, or a function that gives a figure.
+            early_stopping: follows the validation's figure (without validation: the epoch's loss).
+            callback: takes the epoch, from 0, and its figures.
+            progress: a bar on standard error, where that is a terminal.
+
+        Returns:
+            Figures of each epoch: "loss" (mean of its steps, skipped ones left out), "seconds", and "validation".
+        """
+        history: list[dict[str, float]] = []
+        steps = len(batches) * epochs if isinstance(batches, Sized) else None
+        with contextlib.closing(ProgressLog(steps, enabled=progress)) as bar:
+            done = 0
+            for epoch in range(epochs):
+                before, begin, losses = done, time.monotonic(), []
+                for batch in batches:
+                    result = self.step(*_pair(batch))
+                    if not result.skipped:
+                        losses.append(result.loss)
+                    bar.log(done, {"epoch": epoch + 1, "loss": result.loss})
+                    done += 1
+                if done == before:
+                    raise errors.InvalidArgument(
+                        f"epoch {epoch} had no step; batches must be a list or a loader, which can be iterated again"
+                    )
+                figures = {"loss": float(np.mean(losses)) if losses else float("nan")}
+                if validation is not None:
+                    figures["validation"] = validation() if callable(validation) else self.evaluate(validation)
+                figures["seconds"] = time.monotonic() - begin
+                history.append(figures)
+                if callback:
+                    callback(epoch, figures)
+                if early_stopping and early_stopping.observe(figures.get("validation", figures["loss"])):
+                    break
+        return history
+
     # ---- the graph
 
     def _program(
         self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array], outputs: bool
     ) -> Program:
-        norms = tuple(getattr(m, "frozen", False) for m in self.model.modules())
-        key = (signature(given), signature(wanted), outputs, self.qat, norms)
+        key = (signature(given), signature(wanted), outputs, self._choices())
         if key in self._programs:
+            self._programs[key] = self._programs.pop(key)  # the last used is the last
             return self._programs[key]
         for name in (*given, *wanted):
             if name in _RESERVED:
@@ -184,14 +281,30 @@ class Trainer:
         self.trained = tracer.graph.add_training("loss", json.dumps(self._options(tracer, ranges)))
         self._add_states(tracer)
         program = Program(tracer, self.threads, self._states, self._profile)
-        self._programs[key] = program
+        self._keep(key, program)
         return program
 
+    def _keep(self, key: Any, program: Program) -> None:
+        while len(self._programs) >= _MAX_PROGRAMS:
+            self._programs.pop(next(iter(self._programs)))
+        self._programs[key] = program
+
+    def _choices(self) -> tuple[Any, ...]:
+        """What a step depends on beside shapes: whoever freezes a part between steps gets another program."""
+        modes = tuple((m.training, m.recompute, getattr(m, "frozen", False)) for m in self.model.modules())
+        return self.qat, modes, tuple((p.trained, p.weight_decay, p.sparse) for _, p in self.model.named_states())
+
     def _trace(
-        self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array], outputs: bool
+        self,
+        inputs: Any,
+        targets: Any,
+        given: dict[str, Array],
+        wanted: dict[str, Array],
+        outputs: bool = False,
+        training: bool = True,
     ) -> tuple[Tracer, list[str]]:
         """The graph of the loss, and the names of the states that hold ranges."""
-        tracer = Tracer(self.model, training=True)
+        tracer = Tracer(self.model, training=training)
         with tracing(tracer):
             tensors = {k: tracer.input(k, v.dtype, v.shape) for k, v in given.items()}
             expected = {k: tracer.input(k, v.dtype, v.shape) for k, v in wanted.items()}
@@ -206,8 +319,10 @@ class Trainer:
             if outputs:
                 for name, tensor in named_outputs(result).items():
                     tracer.graph.output(name, tensor._value)
-        ranges = self.qat.apply(tracer.graph, observe=True) if self.qat else []
-        if self.precision != "fp32":
+        ranges = []
+        if self.qat and (training or self._has_ranges()):
+            ranges = self.qat.apply(tracer.graph, observe=training)
+        if training and self.precision != "fp32":
             lists = json.dumps(self.lists) if self.lists is not None else _core.precision_lists()
             tracer.graph.mixed_precision(_CORE_DTYPE[self.precision], lists)
         return tracer, ranges
@@ -268,6 +383,11 @@ class Trainer:
                     f"the checkpoint's '{name}' has shape {list(array.shape)}, the step's {list(own_state.shape)}"
                 )
         self.model.load_state_dict(own)
+        if moments.keys() != self._states.keys():
+            # Programs that run with states of which there are none here; the next step compiles again.
+            self._programs.clear()
+            self._states.clear()
+        self._pending = {}
         for name, array in moments.items():
             if name in self._states:
                 self._states[name][...] = array
@@ -283,6 +403,9 @@ class Trainer:
         if self.qat is None:
             raise errors.InvalidArgument("there are no ranges to freeze: the trainer has no qat")
         self.qat = replace(self.qat, frozen=True)
+
+    def _has_ranges(self) -> bool:
+        return any(name.endswith(":input.low") for name in (*self._states, *self._pending))
 
     @property
     def quantized(self) -> dict[str, Any]:
