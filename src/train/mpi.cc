@@ -19,8 +19,8 @@ namespace {
 constexpr size_t kMaxMessage = size_t{1} << 30;
 constexpr int kTag = 1;
 // Between looks at exchanges that nobody waits for yet: MPI's own waiting takes a whole core, which here belongs to
-// backward. Shorter than a message of 32 KiB, MPI's fragment in shared memory, needs to be copied a few times.
-constexpr long kPauseNanoseconds = 20'000;
+// backward; so it is less than a tenth of one.
+constexpr long kPauseNanoseconds = 100'000;
 // Before a pause: a message of 4 bytes takes 15 us with 64 looks and 100 us with one, where other processes want the
 // core too; 1000 are no quicker.
 constexpr int kLooks = 64;
