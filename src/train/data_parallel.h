@@ -8,8 +8,8 @@ namespace lowp::train {
 
 struct DataParallel {
   int64_t ranks = 1;  // of the process's communicator (base/exchange_queue.h)
-  // Gradients are exchanged together until they have so many bytes: fewer would be mostly latency, more would begin
-  // late and leave less computing to hide behind.
+  // Gradients are exchanged together until they have so many bytes: fewer cost more of the rate (base/communicator.cc
+  // has the figures), more begin later and leave less computing to hide behind.
   int64_t bucket_bytes = int64_t{4} << 20;
   Wire compress = Wire::kF32;
 };

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/exchange_queue.h"
 #include "base/float16.h"
 #include "support/fake_communicator.h"
@@ -49,6 +51,21 @@ TEST(AllReduce, AddsInTheOrderOfRanksWhateverTheCount) {
         for (size_t r = 1; r < some.size(); ++r) sum += some[r][i];
         for (const auto& of_rank : got) EXPECT_EQ(of_rank[i], sum * (1.0F / static_cast<float>(ranks))) << i;
       }
+    }
+  }
+}
+
+TEST(AllReduce, DoesNotDependOnHowItIsCut) {
+  Random random;
+  const size_t count = (size_t{1} << 20) + 333;  // a whole piece and some
+  for (Wire wire : {Wire::kF32, Wire::kBF16}) {
+    const Values values = random_values(random, 2, count);
+    Values end = values;
+    for (auto& v : end) v.erase(v.begin(), v.begin() + 1000);
+    const Values all = means(values, wire), of_end = means(end, wire);
+    for (size_t r = 0; r < 2; ++r) {
+      EXPECT_EQ(all[r], all[0]);
+      EXPECT_TRUE(std::equal(of_end[r].begin(), of_end[r].end(), all[r].begin() + 1000)) << "rank " << r;
     }
   }
 }
