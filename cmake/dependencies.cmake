@@ -10,6 +10,8 @@ find_program(FLATC flatc REQUIRED)
 find_path(XXHASH_INCLUDE xxhash.h REQUIRED)
 find_library(XXHASH_LIBRARY xxhash REQUIRED)
 find_path(EXPECTED_INCLUDE tl/expected.hpp REQUIRED)
+# For training with several processes; everything else works without it.
+find_package(MPI COMPONENTS C)
 if(LOWP_TESTS)
   find_package(GTest REQUIRED)
 endif()

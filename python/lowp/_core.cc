@@ -56,6 +56,8 @@ nb::dict cpu() {
 NB_MODULE(_core, module) {
   using namespace lowp::python;
   nb::register_exception_translator(translate, nullptr);
+  // Modules keep compiled programs until the interpreter ends, which is no leak to tell users of.
+  nb::set_leak_warnings(false);
   module.def(
       "version", [] { return LOWP_VERSION; }, "The version of lowp.");
   module.def("cpu", &cpu,
@@ -65,4 +67,5 @@ NB_MODULE(_core, module) {
   bind_engine(module);
   bind_graph(module);
   bind_compile(module);
+  bind_communicator(module);
 }

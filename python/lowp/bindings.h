@@ -48,5 +48,6 @@ void bind_model(nb::module_& module);
 void bind_engine(nb::module_& module);
 void bind_graph(nb::module_& module);
 void bind_compile(nb::module_& module);
+void bind_communicator(nb::module_& module);
 
 }  // namespace lowp::python

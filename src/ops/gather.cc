@@ -7,7 +7,6 @@
 namespace lowp::ops {
 namespace {
 
-using ir::Dim;
 using ir::Dims;
 using ir::field;
 

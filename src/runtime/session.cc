@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/cpu.h"
+#include "base/exchange_queue.h"
 #include "base/thread_pool.h"
 #include "ops/reference.h"
 #include "runtime/dynamic.h"
@@ -173,6 +174,7 @@ Result<std::unique_ptr<NonfiniteValue>> Session::find_nonfinite(std::span<const 
   };
   std::vector<Tensor> states;
   for (const Tensor& s : states_) states.push_back(s.clone());
+  const WithoutExchanges alone;
   auto outputs = run_node_by_node(engine_->graph(), inputs, states, options_.threads, look);
   if (!outputs && outputs.error().code() != Code::kCancelled) return fail(outputs.error());
   return found;

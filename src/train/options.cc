@@ -122,6 +122,14 @@ Status read_scaling(const Json& json, LossScaling& o) {
       .finish();
 }
 
+Status read_parallel(const Json& json, DataParallel& o) {
+  return Reader(json, "data_parallel")
+      .read("ranks", o.ranks)
+      .read("bucket_bytes", o.bucket_bytes)
+      .choose("compress", o.compress, {{"none", Wire::kF32}, {"bf16", Wire::kBF16}})
+      .finish();
+}
+
 }  // namespace
 
 Result<TrainingOptions> options_from_json(std::string_view text) {
@@ -132,6 +140,7 @@ Result<TrainingOptions> options_from_json(std::string_view text) {
   reader.read("clip_norm", o.clip_norm).read("recompute", o.recompute);
   if (const Json* member = reader.find("optimizer")) LOWP_TRY(read_optimizer(*member, o.optimizer));
   if (const Json* member = reader.find("loss_scaling")) LOWP_TRY(read_scaling(*member, o.loss_scaling));
+  if (const Json* member = reader.find("data_parallel")) LOWP_TRY(read_parallel(*member, o.data_parallel));
   if (const Json* member = reader.find("parameters")) {
     if (!member->is_object()) return fail(Code::kInvalidArgument, "training.parameters is not an object");
     for (const auto& [name, options] : member->items()) {

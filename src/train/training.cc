@@ -21,6 +21,9 @@ Status check(const TrainingOptions& o) {
   if (!(a.weight_decay >= 0)) return error(Code::kInvalidArgument, "weight_decay is {}", a.weight_decay);
   if (!(o.clip_norm >= 0))
     return error(Code::kInvalidArgument, "clip_norm is {}, 0 (none) or more is wanted", o.clip_norm);
+  if (o.data_parallel.ranks < 1 || o.data_parallel.bucket_bytes < 1)
+    return error(Code::kInvalidArgument, "data_parallel has {} ranks and buckets of {} bytes; 1 or more is wanted",
+                 o.data_parallel.ranks, o.data_parallel.bucket_bytes);
   const LossScaling& s = o.loss_scaling;
   if (!(s.initial > 0 && std::isfinite(s.initial)) || (s.mode == ScaleMode::kDynamic && s.interval < 1))
     return error(Code::kInvalidArgument, "the loss scale is {}, to be raised every {} steps", s.initial, s.interval);
@@ -48,7 +51,6 @@ class StepBuilder {
     LOWP_ASSIGN(auto gradients, autograd::build_gradients(graph_, scaled, wanted));
     LOWP_TRY(autograd::recompute(graph_, forward, options_.recompute));
 
-    std::vector<ir::Value*> all{factor_};
     std::vector<size_t> reached;
     for (size_t i : parameters_) {
       auto it = gradients.find(graph_.states()[i].value);
@@ -56,9 +58,11 @@ class StepBuilder {
       reached.push_back(i);
       LOWP_ASSIGN(Gradient gradient, gradient_of(graph_.states()[i], it->second));
       gradients_.push_back(gradient);
-      all.push_back(gradient.values);
     }
     if (reached.empty()) return fail(Code::kInvalidArgument, "the loss depends on no parameter");
+    if (options_.data_parallel.ranks > 1) average(reached);
+    std::vector<ir::Value*> all{factor_};
+    for (const Gradient& g : gradients_) all.push_back(g.values);
     const std::vector<ir::Value*> norm =
         b_.op_n(3, "GradientNorm", all, {{"clip_norm", options_.clip_norm}}, kLowpDomain, kGradientNorm);
     nonfinite_ = norm[2];
@@ -134,6 +138,10 @@ class StepBuilder {
   };
   Result<Gradient> gradient_of(const ir::State& state, ir::Value* dense) {
     if (!of(state.name).sparse) return Gradient{dense};
+    if (options_.data_parallel.ranks > 1)
+      return fail(error(Code::kUnsupported, "parameter '{}' cannot be sparse where {} ranks train", state.name,
+                        options_.data_parallel.ranks)
+                      .with_hint("train it densely, or with one rank"));
     ir::Node* scatter = dense->producer;
     if (options_.optimizer.kind == Optimizer::kLamb || scatter == nullptr || scatter->op->name != "ScatterAdd" ||
         state.value->type.rank() != 2)
@@ -144,6 +152,16 @@ class StepBuilder {
         b_.op_n(3, "SparseRows", scatter->inputs, {}, kLowpDomain, state.name + ".rows");
     graph_.erase(scatter);
     return Gradient{rows[1], rows[0], rows[2]};
+  }
+
+  void average(const std::vector<size_t>& reached) {
+    std::vector<ir::Value*> weights, values;
+    for (size_t k = 0; k < reached.size(); ++k) {
+      weights.push_back(graph_.states()[reached[k]].value);
+      values.push_back(gradients_[k].values);
+    }
+    const std::vector<ir::Value*> means = average_gradients(graph_, weights, values, options_.data_parallel);
+    for (size_t k = 0; k < means.size(); ++k) gradients_[k].values = means[k];
   }
 
   void add_step(size_t state, const Gradient& gradient) {

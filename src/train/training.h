@@ -6,6 +6,7 @@
 
 #include "ops/op_def.h"
 #include "runtime/session.h"
+#include "train/data_parallel.h"
 
 namespace lowp::train {
 
@@ -50,11 +51,15 @@ struct TrainingOptions {
   // Parts of the graph, as prefixes of node names, whose inner values are computed anew for the gradients instead of
   // being kept: less memory, more time (autograd/recompute.h).
   std::vector<std::string> recompute;
+  // More than one rank: gradients become their means over all ranks before they are clipped and used. No parameter may
+  // be sparse then (kUnsupported): ranks look up different rows.
+  DataParallel data_parallel;
 };
 
 // From JSON: {"optimizer": {"name": "sgd" | "adam" | "adamw" | "lamb", "momentum": ..., ...}, "parameters": {name:
 // {"rate_factor": ..., "weight_decay": ..., "trained": ...}}, "clip_norm": ..., "loss_scaling": {"mode": "none" |
-// "static" | "dynamic", "initial": ..., ...}, "recompute": [...]}. kInvalidArgument names an unknown key or a value
+// "static" | "dynamic", "initial": ..., ...}, "recompute": [...], "data_parallel": {"ranks": ..., "bucket_bytes": ...,
+// "compress": "none" | "bf16"}}. kInvalidArgument names an unknown key or a value
 // of the wrong kind.
 Result<TrainingOptions> options_from_json(std::string_view json);
 

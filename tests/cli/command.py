@@ -10,7 +10,7 @@ LOWP = Path(os.environ.get("LOWP_BIN") or ROOT / "build" / "bin" / "lowp").absol
 RUN_MODEL = LOWP.parents[1] / "examples" / "run_model"
 CODES = (
     "invalid-argument invalid-model unsupported shape-mismatch type-mismatch not-found io corrupt version calibration "
-    "resource cancelled internal"
+    "resource cancelled non-finite internal"
 ).split()
 
 

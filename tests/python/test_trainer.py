@@ -448,7 +448,7 @@ def test_a_wrong_label_names_label_and_classes():
     before = trainer.state_dict()
     wrong = Y.copy()
     wrong[5] = 4
-    with pytest.raises(errors.Error, match=r"label.*\b4\b.*\b4 classes|\b4\b.*0 to 3|\b4\b.*\[0, 4\)"):
+    with pytest.raises(errors.Error, match="label 4 at position 5 is outside 4 classes"):
         trainer.step(X, wrong)
     assert_same(before, trainer.state_dict())
 

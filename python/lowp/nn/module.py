@@ -160,18 +160,18 @@ class Module:
             parameter.trained = False
         return self
 
+    def unfreeze(self) -> Module:
+        """The opposite of :meth:`freeze`; a trainer notices at its next step."""
+        for parameter in self.parameters():
+            parameter.trained = True
+        return self
+
     def freeze_batch_norm(self, frozen: bool = True) -> Module:
         """Batch normalization uses its running statistics in training too and keeps them; scale and bias go on being
         trained. Quantization-aware training ends this way: what is rounded then is what runs. Returns the module."""
         for module in self.modules():
             if hasattr(module, "running_mean"):
                 module.frozen = frozen
-        return self
-
-    def unfreeze(self) -> Module:
-        """The opposite of :meth:`freeze`; a trainer notices at its next step."""
-        for parameter in self.parameters():
-            parameter.trained = True
         return self
 
     # ---- content

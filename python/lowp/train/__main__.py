@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import sys
+import traceback
 
 from lowp import errors
+from lowp.train import parallel
 from lowp.train import recipe as recipes
 from lowp.train.run import run
+
+
+def _give_up(status: int) -> int:
+    """The other ranks, which would wait for this one, end too."""
+    with contextlib.suppress(errors.Error):  # there may be none, or no MPI: then that was the error
+        parallel.connect().abort(status)
+    return status
 
 
 def main() -> int:
@@ -27,11 +37,16 @@ def main() -> int:
             recipe = dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, threads=options.threads))
         result = run(recipe)
     except errors.Error as e:
-        print(f"lowp: {e.code}: {e}", file=sys.stderr)  # noqa: T201
-        return 1
+        print(f"lowp: {e.code}: {e}", file=sys.stderr, flush=True)  # noqa: T201
+        return _give_up(1)
     except KeyboardInterrupt:
-        return 130
-    if options.json:
+        return _give_up(130)
+    except BaseException:
+        traceback.print_exc()
+        return _give_up(1)
+    group = parallel.connect()
+    parallel.disconnect()
+    if options.json and group.first:
         print(result.to_json())  # noqa: T201
     return 130 if result.interrupted else 0
 

@@ -174,6 +174,17 @@ class Qat:
 
 
 @dataclass(frozen=True)
+class DataParallel:
+    """[data_parallel]: how gradients become the means of all ranks', where mpirun started several.
+
+    `compress` bf16 halves what is sent; gradients are exchanged together until they have `bucket_bytes`.
+    """
+
+    compress: Literal["none", "bf16"] = "none"
+    bucket_bytes: int = _limited(4 << 20, least=1)
+
+
+@dataclass(frozen=True)
 class Compile:
     """[compile]: the engine made of the trained model; `samples` calibrate it."""
 
@@ -207,6 +218,7 @@ class Recipe:
     schedule: Schedule
     early_stopping: EarlyStopping | None
     qat: Qat | None
+    data_parallel: DataParallel | None
     compile: Compile | None
     log: Log
     path: Path
@@ -236,6 +248,7 @@ _SECTIONS: dict[str, tuple[type, bool]] = {
     "schedule": (Schedule, True),
     "early_stopping": (EarlyStopping, False),
     "qat": (Qat, False),
+    "data_parallel": (DataParallel, False),
     "compile": (Compile, False),
     "log": (Log, True),
 }

@@ -16,6 +16,7 @@ from typing import Any
 from lowp import errors, nn, optim
 from lowp._engine import compile as compile_model
 from lowp.quant import Qat
+from lowp.train import parallel
 from lowp.train.checkpoint import CheckpointFolder, Metadata
 from lowp.train.logs import EarlyStopping, Logs, open_logs
 from lowp.train.recipe import Recipe
@@ -90,9 +91,10 @@ class Run:
 
     def __init__(self, recipe: Recipe, report: Report) -> None:
         self.recipe, self.report = recipe, report
+        self.group = parallel.connect()
         nn.seed(recipe.train.seed)
         self.task: Task = make_task(recipe)
-        self.loader = self.task.loader()
+        self.loader = self.task.loader(self.group.rank, self.group.ranks)
         train = recipe.train
         per_epoch = len(self.loader)
         total = per_epoch * train.epochs if train.epochs else None
@@ -104,8 +106,11 @@ class Run:
             self.optimizer,
             precision=train.precision,
             clip_norm=train.clip_norm,
-            threads=train.threads,
+            threads=train.threads or self.group.share_of_threads(),
             seed=train.seed,
+            data_parallel=parallel.DataParallel(self.group, **dataclasses.asdict(recipe.data_parallel))
+            if recipe.data_parallel
+            else parallel.DataParallel(self.group),
         )
         self.folder = CheckpointFolder(train.folder, train.keep, self.task.larger_is_better)
         e = recipe.early_stopping
@@ -123,7 +128,7 @@ class Run:
         Raises:
             InvalidArgument: it is another recipe's.
         """
-        found = self.folder.latest()
+        found = self.group.broadcast(self.folder.latest() if self.group.first else None)
         if found is None:
             return
         m = found.metadata
@@ -145,7 +150,10 @@ class Run:
         self.report(f"going on from '{found.path}', step {self.step} of {self.total}")
 
     def save(self) -> None:
-        """A checkpoint of now."""
+        """A checkpoint of now, which rank 0 writes."""
+        self.trainer.average_statistics()
+        if not self.group.first:
+            return
         state = self.loader.state()
         fresh = self._evaluated_at == self.step
         extra: dict[str, Any] = {
@@ -190,8 +198,9 @@ class Run:
     # ---- work
 
     def _evaluate(self) -> None:
-        """Figures on held-out data, and whether it is time to stop."""
-        self.metrics = self.task.evaluate(self.task.model)
+        """Figures on held-out data, which rank 0 computes for all, and whether it is time to stop."""
+        self.trainer.average_statistics()
+        self.metrics = self.group.broadcast(self.task.evaluate(self.task.model) if self.group.first else None)
         self._evaluated_at = self.step
         figures = ", ".join(f"{k} {v:.4f}" for k, v in self.metrics.items())
         self.report(f"step {self.step}: {figures}")
@@ -219,6 +228,7 @@ class Run:
         recipe, every = self.recipe, self.recipe.train.checkpoint_every
         log = recipe.log
         options = {"console": log.console, "csv": log.csv, "jsonl": log.jsonl, "tensorboard": log.tensorboard}
+        options = {name: wanted and self.group.first for name, wanted in options.items()}
         with (
             _finish_step_on_interrupt() as interrupted,
             open_logs(recipe.train.folder, **options, steps=self.total, resume=self.step) as logs,
@@ -229,11 +239,12 @@ class Run:
             if self.step > 0 and at_end and self._evaluated_at != self.step:
                 self._finish_epoch(logs)
             while self.step < self.total and not self._stopped:
-                self._set_quantization()
-                if interrupted():
+                if self.group.any(interrupted()):
                     return True
+                self._set_quantization()
                 for loaded in self.loader:
-                    batch = self.task.batch(loaded, self.step)
+                    # A number for each rank and step, as what is random in a batch is not to be alike.
+                    batch = self.task.batch(loaded, self.step * self.group.ranks + self.group.rank)
                     result = self.trainer.step(batch.inputs, batch.targets)
                     self.step += 1
                     if self.step % log.every == 0 or self.step == 1:
@@ -245,7 +256,7 @@ class Run:
                         if recipe.train.precision == "fp16":
                             figures |= {"loss_scale": result.loss_scale, "skipped": self.trainer.steps_skipped}
                         logs.log(self.step - 1, figures)
-                    if interrupted():
+                    if self.group.any(interrupted()):
                         self.save()
                         return True
                     if every and self.step % every == 0:
@@ -253,12 +264,12 @@ class Run:
                     if self.step == self.total:
                         break
                 self._finish_epoch(logs)
-            return interrupted()
+            return self.group.any(interrupted())
 
     def compile(self) -> dict[str, Any] | None:
         """The engine that the recipe asks for, with its metrics beside the trained model's."""
         c = self.recipe.compile
-        if c is None:
+        if c is None or not self.group.first:
             return None
         # A model that was trained with ranges has them; post-training quantization looks for its own.
         trained = self.trainer.qat if c.precision in ("int8", "auto") else None
@@ -277,15 +288,21 @@ class Run:
         return {"path": str(path), "precision": engine.precision, "bytes": path.stat().st_size, "metrics": figures}
 
 
+def _silent(_: str) -> None:
+    """What ranks other than the first report."""
+
+
 def run(recipe: Recipe, report: Report | None = None) -> Result:
     """Trains what the recipe says, going on where its folder has a checkpoint of the same recipe; compiles the result.
 
     Args:
         recipe: see :func:`lowp.train.recipe.load`.
-        report: takes lines for people; standard error without it.
+        report: takes lines for people, of rank 0; standard error without it.
     """
     begin = time.monotonic()
     report = report or (lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201 - the command's output
+    if not parallel.connect().first:
+        report = _silent
     work = Run(recipe, report)
     work.resume()
     interrupted = work.train()

@@ -18,11 +18,12 @@ from lowp._model import Model
 from lowp.amp import LossScale, loss_scale_of
 from lowp.nn._run import Array, Program, as_arrays, call, named_outputs, signature, to_model
 from lowp.nn._trace import Tracer, tracing
-from lowp.nn.module import Module, aligned
+from lowp.nn.module import Buffer, Module, aligned
 from lowp.nn.tensor import Tensor
 from lowp.optim import Optimizer
 from lowp.quant import Qat
 from lowp.train.logs import EarlyStopping, ProgressLog
+from lowp.train.parallel import DataParallel, Group
 
 _CORE_DTYPE = {"bf16": "bf16", "fp16": "f16"}
 # Inputs and outputs of the step beside the user's.
@@ -52,7 +53,7 @@ class StepResult:
     """What one step gave.
 
     Attributes:
-        loss: before scaling.
+        loss: before scaling; with several ranks the mean of theirs.
         gradient_norm: of all gradients, before clipping; infinite where the step was skipped.
         skipped: whether gradients were not finite, so that nothing changed but the loss scale.
         learning_rate: of this step.
@@ -84,6 +85,9 @@ class Trainer:
         qat: quantization-aware training, see :mod:`lowp.quant`; may be set between steps too.
         threads: 0: all that the process may use.
         seed: of dropout and other random ops.
+        data_parallel: this process is one of several that train the model together, each with a batch of its own: all
+            take the same step with the mean of their gradients. The model becomes rank 0's; a step must be taken by
+            all. Dropout differs by rank.
         max_skipped: this many skipped steps in a row end training with :class:`lowp.errors.NonFinite`.
     """
 
@@ -100,6 +104,7 @@ class Trainer:
         qat: Qat | None = None,
         threads: int = 0,
         seed: int = 0,
+        data_parallel: DataParallel | None = None,
         max_skipped: int = 50,
         profile: bool = False,
     ) -> None:
@@ -112,6 +117,10 @@ class Trainer:
         self.lists = lists
         self.qat = qat
         self.threads, self.seed, self.max_skipped = threads, seed, max_skipped
+        self.data_parallel = data_parallel
+        self.group = data_parallel.group if data_parallel else Group()
+        for _, state in model.named_states():
+            self.group.broadcast_into(state.data)
         self.steps_run = 0  # skipped ones included; keys random ops
         self._skipped_in_row = 0
         self._profile = profile
@@ -143,14 +152,15 @@ class Trainer:
             **wanted,
             "learning_rate": np.float32(rate),
             "seed": np.int64(self.seed),
-            "random_step": np.int64(self.steps_run),
+            # Another for each rank and step; alone, the step.
+            "random_step": np.int64(self.steps_run * self.group.ranks + self.group.rank),
         }
         scale = float(self._states["loss_scale"]) if "loss_scale" in self._states else 1.0
         feeds = {i.name: np.asarray(feeds[i.name]) for i in program.inputs}
         results = program.run(feeds)
         skipped = int(results.pop("nonfinite")) >= 0
         result = StepResult(
-            loss=float(results.pop("loss")),
+            loss=self.group.mean(float(results.pop("loss"))),
             gradient_norm=float(results.pop("gradient_norm")),
             skipped=skipped,
             learning_rate=rate,
@@ -270,7 +280,7 @@ class Trainer:
     def _program(
         self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array], outputs: bool
     ) -> Program:
-        key = (signature(given), signature(wanted), outputs, self._choices())
+        key = (signature(given), signature(wanted), outputs, self.qat, self._choices())
         if key in self._programs:
             self._programs[key] = self._programs.pop(key)  # the last used is the last
             return self._programs[key]
@@ -292,7 +302,7 @@ class Trainer:
     def _choices(self) -> tuple[Any, ...]:
         """What a step depends on beside shapes: whoever freezes a part between steps gets another program."""
         modes = tuple((m.training, m.recompute, getattr(m, "frozen", False)) for m in self.model.modules())
-        return self.qat, modes, tuple((p.trained, p.weight_decay, p.sparse) for _, p in self.model.named_states())
+        return modes, tuple((p.trained, p.weight_decay, p.sparse) for _, p in self.model.named_states())
 
     def _trace(
         self,
@@ -319,9 +329,9 @@ class Trainer:
             if outputs:
                 for name, tensor in named_outputs(result).items():
                     tracer.graph.output(name, tensor._value)
-        ranges = []
-        if self.qat and (training or self._has_ranges()):
-            ranges = self.qat.apply(tracer.graph, observe=training)
+        # For evaluation there are ranges from the first step on, or from a checkpoint.
+        rounds = training or self._has_ranges()
+        ranges = self.qat.apply(tracer.graph, observe=training) if self.qat and rounds else []
         if training and self.precision != "fp32":
             lists = json.dumps(self.lists) if self.lists is not None else _core.precision_lists()
             tracer.graph.mixed_precision(_CORE_DTYPE[self.precision], lists)
@@ -336,13 +346,16 @@ class Trainer:
             if parameter.sparse:
                 own["sparse"] = True
             parameters[name] = own
-        return {
+        options = {
             "optimizer": self.optimizer.options(),
             "parameters": parameters,
             "clip_norm": self.clip_norm,
             "loss_scaling": self.loss_scale.options(),
             "recompute": tracer.recompute,
         }
+        if self.group.ranks > 1 and self.data_parallel:
+            options["data_parallel"] = self.data_parallel.options()
+        return options
 
     def _add_states(self, tracer: Tracer) -> None:
         for (name, dtype, shape), (array, extents) in tracer.graph.states():
@@ -358,6 +371,16 @@ class Trainer:
             self._states[name] = aligned(initial if restored is None else restored.astype(initial.dtype))
 
     # ---- content
+
+    def average_statistics(self) -> None:
+        """Running statistics, which each rank has of its own batches, become their means over all ranks.
+
+        For a checkpoint or an evaluation; all ranks call it. Weights and the optimizer's states are the same on all
+        ranks at all times.
+        """
+        for _, state in self.model.named_states():
+            if isinstance(state, Buffer) and state.data.dtype == np.float32:
+                self.group.mean_into(state.data)
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all that a later process needs to go on with the same bits: the model's arrays, the optimizer's

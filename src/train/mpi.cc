@@ -1,0 +1,118 @@
+// The communicator over MPI, a library of its own: only processes that mpirun started load it and MPI with it, and
+// lowp is built and used without MPI.
+#define OMPI_SKIP_MPICXX 1
+#define MPICH_SKIP_MPICXX 1
+#include <mpi.h>
+#include <sched.h>
+#include <time.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
+#include "base/communicator.h"
+
+namespace lowp::train {
+namespace {
+
+// MPI counts in int.
+constexpr size_t kMaxMessage = size_t{1} << 30;
+constexpr int kTag = 1;
+// Between looks at exchanges that nobody waits for yet: MPI's own waiting takes a whole core, which here belongs to
+// backward. Shorter than a message of 32 KiB, MPI's fragment in shared memory, needs to be copied a few times.
+constexpr long kPauseNanoseconds = 20'000;
+
+Status failed(const char* what, int code) {
+  std::array<char, MPI_MAX_ERROR_STRING> text{};
+  int length = 0;
+  MPI_Error_string(code, text.data(), &length);
+  return error(Code::kIo, "{}: {}", what, text.data());
+}
+
+class MpiCommunicator final : public Communicator {
+ public:
+  MpiCommunicator() {
+    MPI_Comm_dup(MPI_COMM_WORLD, &world_);
+    MPI_Comm_set_errhandler(world_, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(world_, &rank_);
+    MPI_Comm_size(world_, &ranks_);
+  }
+  ~MpiCommunicator() override {
+    MPI_Comm_free(&world_);
+    MPI_Finalize();
+  }
+  MpiCommunicator(const MpiCommunicator&) = delete;
+  MpiCommunicator& operator=(const MpiCommunicator&) = delete;
+
+  int rank() const override { return rank_; }
+  int ranks() const override { return ranks_; }
+
+  Status exchange(std::span<const Message> send, std::span<const Message> receive) override {
+    requests_.clear();
+    LOWP_TRY(post(receive, true));
+    LOWP_TRY(post(send, false));
+    while (true) {
+      int done = 0;
+      const int code = MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE);
+      if (code != MPI_SUCCESS) return failed("an exchange with other ranks failed", code);
+      if (done != 0) return {};
+      if (urgent()) {
+        sched_yield();
+      } else {
+        const timespec pause{0, kPauseNanoseconds};
+        nanosleep(&pause, nullptr);
+      }
+    }
+  }
+
+  [[noreturn]] void abort(int status) override {
+    MPI_Abort(MPI_COMM_WORLD, status);
+    std::_Exit(status);
+  }
+
+ private:
+  Status post(std::span<const Message> messages, bool incoming) {
+    for (const Message& m : messages) {
+      for (size_t begin = 0; begin < m.bytes; begin += kMaxMessage) {
+        char* data = static_cast<char*>(m.data) + begin;
+        const int bytes = static_cast<int>(std::min(kMaxMessage, m.bytes - begin));
+        requests_.emplace_back();
+        const int code = incoming ? MPI_Irecv(data, bytes, MPI_BYTE, m.rank, kTag, world_, &requests_.back())
+                                  : MPI_Isend(data, bytes, MPI_BYTE, m.rank, kTag, world_, &requests_.back());
+        if (code != MPI_SUCCESS) return failed("an exchange with other ranks cannot be started", code);
+      }
+    }
+    return {};
+  }
+
+  MPI_Comm world_ = MPI_COMM_NULL;
+  int rank_ = 0, ranks_ = 1;
+  std::vector<MPI_Request> requests_;
+};
+
+}  // namespace
+}  // namespace lowp::train
+
+// See train/communicator.h. Null where MPI refuses, `status` then says why.
+extern "C" __attribute__((visibility("default"))) lowp::Communicator* lowp_mpi_communicator(lowp::Status* status) {
+  using lowp::Code;
+  int initialized = 0;
+  MPI_Initialized(&initialized);
+  if (initialized != 0) {
+    *status = lowp::error(Code::kUnsupported, "this process has started MPI already");
+    return nullptr;
+  }
+  int provided = 0;
+  // Serialized: the thread of the exchange queue makes the calls, another one the first and the last.
+  const int code = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
+  if (code != MPI_SUCCESS) {
+    *status = lowp::train::failed("MPI cannot be started", code);
+    return nullptr;
+  }
+  if (provided < MPI_THREAD_SERIALIZED) {
+    *status = lowp::error(Code::kUnsupported, "this MPI has thread level {}, {} (serialized) is wanted", provided,
+                          MPI_THREAD_SERIALIZED);
+    return nullptr;
+  }
+  return new lowp::train::MpiCommunicator();
+}

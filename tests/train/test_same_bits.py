@@ -1,0 +1,46 @@
+"""Training has the same bits on every instruction set, in every precision."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+PROGRAM = """
+import zlib
+import test_trainer
+from lowp import Trainer, nn, optim
+for precision in ("fp32", "bf16", "fp16"):
+    for name, (build, x, y) in test_trainer.WHOLE.items():
+        nn.seed(1)
+        trainer = Trainer(build(), nn.CrossEntropyLoss(), optim.Adam(0.01), precision=precision, threads=1)
+        for _ in range(4):
+            trainer.step(x, y)
+        digest = 0
+        for array in trainer.state_dict().values():
+            digest = zlib.crc32(array.tobytes(), digest)
+        print(precision, name, digest)
+"""
+
+
+def digests(isa):
+    paths = [str(TESTS / "python"), str(TESTS.parent / "python"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"LOWP_ISA": isa, "PYTHONPATH": ":".join(p for p in paths if p)}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, timeout=300)
+    if "cannot run it" in done.stderr:
+        pytest.skip(done.stderr.splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return digests("scalar")
+
+
+@pytest.mark.parametrize("isa", ["avx2", "avx512", "emu512"])
+def test_bits(isa, plain):
+    assert plain.count("\n") == 15
+    assert digests(isa) == plain
