@@ -8,7 +8,6 @@ namespace {
 
 using ir::Dim;
 using ir::Dims;
-using ir::field;
 
 Status upgrade_slice(ImportedNode& node) {
   if (node.version >= 10) return {};

@@ -11,8 +11,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Whether operand i stays f32 beside 16-bit activations: scale and bias of normalizations, bias of convolutions, which are
-// small and added in f32 anyway; and ranges.
+// Whether operand i stays f32 beside 16-bit activations: scale and bias of normalizations, bias of convolutions, which
+// are small and added in f32 anyway; and ranges.
 bool stays_f32(std::string_view op, size_t i) {
   if (op == "lowp.BatchNormTraining") return i == 1 || i == 2;
   if (op == "LayerNormalization" || op == "lowp.FakeQuantize" || op == "lowp.ObserveRange") return i > 0;

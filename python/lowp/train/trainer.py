@@ -204,7 +204,7 @@ class Trainer:
 
     def evaluate(self, batches: Iterable[Any]) -> float:
         """The mean loss over pairs of inputs and targets as :meth:`step` takes them, computed in f32 as in evaluation:
-        nothing drops, and nothing changes. With qat, rounded as INT8 will. Batches count by their first extent."""
+        nothing drops, and nothing changes. Batches count by their first extent."""
         total, count = 0.0, 0
         for batch in batches:
             inputs, targets = _pair(batch)
@@ -426,9 +426,6 @@ class Trainer:
         if self.qat is None:
             raise errors.InvalidArgument("there are no ranges to freeze: the trainer has no qat")
         self.qat = replace(self.qat, frozen=True)
-
-    def _has_ranges(self) -> bool:
-        return any(name.endswith(":input.low") for name in (*self._states, *self._pending))
 
     @property
     def quantized(self) -> dict[str, Any]:
