@@ -427,6 +427,9 @@ class Trainer:
             raise errors.InvalidArgument("there are no ranges to freeze: the trainer has no qat")
         self.qat = replace(self.qat, frozen=True)
 
+    def _has_ranges(self) -> bool:
+        return any(name.endswith(":input.low") for name in (*self._states, *self._pending))
+
     @property
     def quantized(self) -> dict[str, Any]:
         """What :func:`lowp.nn.to_model` takes beside the model, so that it gives a quantized one."""
