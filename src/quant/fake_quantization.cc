@@ -384,6 +384,44 @@ Status export_node(ir::Graph& graph, ir::Node* node) {
   return a.symmetric ? move_behind_transposes(graph, y) : Status();
 }
 
+// A channel that training switched off has weights, and with them steps, so small that a bias of common size has more
+// of them than 32 bit hold; the layer could not run in INT8. Such a channel's scale is raised to where its bias stays
+// below 2^29 steps, as quant/quantize.cc does: what its weights lose is beyond what f32 keeps beside that bias.
+Status make_room_for_bias(ir::Graph& graph, const ir::Node* layer) {
+  const bool has_bias = (is_op(layer, "Conv") || is_op(layer, "Gemm")) && layer->input(2) != nullptr;
+  if (!has_bias) return {};
+  const ir::Node* x = layer->inputs[0]->producer;
+  ir::Node* w = layer->inputs[1]->producer;
+  if (!is_op(x, "DequantizeLinear") || !is_op(w, "DequantizeLinear") || !w->inputs[0]->is_constant() ||
+      !w->inputs[1]->is_constant() || !x->inputs[1]->is_constant())
+    return {};
+  LOWP_ASSIGN(const Tensor bias, content(layer->inputs[2]));
+  const Tensor& scales = w->inputs[1]->constant;
+  if (!bias.valid() || bias.size() != scales.size()) return {};
+  const float of_x = x->inputs[1]->constant.data<float>()[0];
+  Tensor raised = scales.clone();
+  Tensor values = w->inputs[0]->constant.clone();
+  const auto axis = static_cast<int>(w->attrs.get<ops::QuantizeAttrs>().axis);
+  int64_t inner = 1;
+  for (int i = axis + 1; i < values.rank(); ++i) inner *= values.extent(i);
+  bool changed = false;
+  for (int64_t c = 0; c < scales.size(); ++c) {
+    const float least = std::abs(bias.data<float>()[c]) / of_x * 0x1p-29F;
+    if (!(scales.data<float>()[c] < least)) continue;
+    raised.mutable_data<float>()[c] = least;
+    changed = true;
+  }
+  if (!changed) return {};
+  for (int64_t i = 0; i < values.size(); ++i) {
+    const int64_t c = i / inner % scales.size();
+    const float steps = static_cast<float>(values.data<int8_t>()[i]) * scales.data<float>()[c];
+    values.mutable_data<int8_t>()[i] = static_cast<int8_t>(std::nearbyint(steps / raised.data<float>()[c]));
+  }
+  graph.set_input(w, 0, graph.add_constant(w->inputs[0]->name, std::move(values)));
+  graph.set_input(w, 1, graph.add_constant(w->inputs[1]->name, std::move(raised)));
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> insert_fake_quantization(ir::Graph& graph, const FakeQuantization& options) {
@@ -395,9 +433,14 @@ Result<std::vector<std::string>> insert_fake_quantization(ir::Graph& graph, cons
 }
 
 Status export_fake_quantization(ir::Graph& graph) {
+  bool found = false;
   for (ir::Node* node : graph.node_list()) {
-    if (is_op(node, "FakeQuantize", kLowpDomain)) LOWP_TRY(export_node(graph, node));
+    if (!is_op(node, "FakeQuantize", kLowpDomain)) continue;
+    LOWP_TRY(export_node(graph, node));
+    found = true;
   }
+  if (!found) return {};
+  for (const ir::Node* node : graph.node_list()) LOWP_TRY(make_room_for_bias(graph, node));
   graph.remove_dead();
   return ir::verify(graph);
 }

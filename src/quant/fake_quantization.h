@@ -34,8 +34,9 @@ Result<std::vector<std::string>> insert_fake_quantization(ir::Graph& graph, cons
 
 // For a graph whose states have become constants: FakeQuantize of activations becomes QuantizeLinear and
 // DequantizeLinear (behind a Clip for seven bits), of weights INT8 constants and DequantizeLinear, with exactly the
-// scales of training. compile() to INT8 takes that as it is, without calibration. Other graphs stay as they are.
-// kCalibration where a range has never been observed.
+// scales of training (but for channels that training switched off, whose bias would not fit). compile() to INT8 takes
+// that as it is, without calibration. Other graphs stay as they are. kCalibration where a range has never been
+// observed.
 Status export_fake_quantization(ir::Graph& graph);
 
 }  // namespace lowp::quant

@@ -200,6 +200,35 @@ TEST(FakeQuantization, ExcludedLayersStayFloatAndUnknownOnesAreNamed) {
   EXPECT_NE(refused.error().to_string().find("no_such"), std::string::npos);
 }
 
+// Weight decay drives the scale of batch norm to nothing where a channel is of no use; its bias stays.
+TEST(FakeQuantization, AChannelThatIsSwitchedOffLeavesItsLayerInInt8) {
+  Net net;
+  for (ir::State& s : net.graph->states()) {
+    if (s.name == "first.gamma") s.initial.mutable_data<float>()[3] = 1e-12F;
+    if (s.name == "first.beta") s.initial.mutable_data<float>()[3] = 0.5F;
+  }
+  inserted(*net.graph, 255, false);
+  for (ir::State& s : net.graph->states()) {
+    const float top = s.name.ends_with(".high") ? 3.0F : s.name.ends_with(".low") ? -3.0F : 0.0F;
+    net.graph->replace_uses(s.value,
+                            net.graph->add_constant(s.name, top == 0 ? s.initial.clone() : Tensor::scalar(top)));
+  }
+  net.graph->states().clear();
+  const Tensor x = batch(net.random);
+  auto simulated = test::session_for(*net.graph);
+  const auto want = test::run_ok(*simulated, {x});
+  ASSERT_TRUE(quant::export_fake_quantization(*net.graph).is_ok());
+  const auto engine = test::compile_ok(*net.graph, test::options_for(runtime::PrecisionMode::kInt8));
+  ASSERT_NE(engine, nullptr);
+  for (const auto& n : engine->graph().nodes()) {
+    if (n->precision.requested == DType::kInvalid) continue;
+    EXPECT_EQ(n->precision.executed, DType::kI8) << n->name;
+  }
+  auto session = test::open_session(engine);
+  const auto have = test::run_ok(*session, {x});
+  EXPECT_LE(test::max_difference(have[0], want[0]), 0.01 * test::largest(ops::to_doubles(want[0])));
+}
+
 TEST(FakeQuantization, ARangeThatWasNeverObservedIsRefused) {
   Net net;
   inserted(*net.graph, 255, false);

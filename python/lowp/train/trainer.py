@@ -129,7 +129,6 @@ class Trainer:
         self._states: dict[str, Array] = {}
         self._pending: dict[str, Array] = {}
         self.trained: list[str] = []
-        self._ranges: list[str] = []  # names of states, of the step compiled last
 
     # ---- one step
 
@@ -210,11 +209,12 @@ class Trainer:
         for batch in batches:
             inputs, targets = _pair(batch)
             given, wanted = as_arrays(inputs, "input"), as_arrays(targets, "target")
-            key = ("evaluate", signature(given), signature(wanted), self.qat, tuple(self._ranges))
+            key = ("evaluate", signature(given), signature(wanted), self.qat if self._has_ranges() else None)
             program = self._programs.get(key)
             if program is None:
-                tracer, ranges = self._trace(inputs, targets, given, wanted, training=False)
-                program = Program(tracer, self.threads, {n: self._states[n] for n in ranges})
+                tracer, _ = self._trace(inputs, targets, given, wanted, training=False)
+                self._add_states(tracer)
+                program = Program(tracer, self.threads, self._states)
                 self._keep(key, program)
             arrays = given | wanted
             samples = next((len(a) for a in arrays.values() if a.ndim), 1)
@@ -289,7 +289,6 @@ class Trainer:
                 raise errors.InvalidArgument(f"'{name}' is the name of an input of the step; choose another")
         tracer, ranges = self._trace(inputs, targets, given, wanted, outputs)
         self.trained = tracer.graph.add_training("loss", json.dumps(self._options(tracer, ranges)))
-        self._ranges = ranges
         self._add_states(tracer)
         program = Program(tracer, self.threads, self._states, self._profile)
         self._keep(key, program)
@@ -330,8 +329,8 @@ class Trainer:
             if outputs:
                 for name, tensor in named_outputs(result).items():
                     tracer.graph.output(name, tensor._value)
-        # Ranges are there from the first step on.
-        rounds = self.qat is not None and (training or self._ranges)
+        # For evaluation there are ranges from the first step on, or from a checkpoint.
+        rounds = training or self._has_ranges()
         ranges = self.qat.apply(tracer.graph, observe=training) if self.qat and rounds else []
         if training and self.precision != "fp32":
             lists = json.dumps(self.lists) if self.lists is not None else _core.precision_lists()
@@ -427,6 +426,9 @@ class Trainer:
         if self.qat is None:
             raise errors.InvalidArgument("there are no ranges to freeze: the trainer has no qat")
         self.qat = replace(self.qat, frozen=True)
+
+    def _has_ranges(self) -> bool:
+        return any(name.endswith(":input.low") for name in (*self._states, *self._pending))
 
     @property
     def quantized(self) -> dict[str, Any]:
