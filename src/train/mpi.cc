@@ -1,7 +1,5 @@
 // The communicator over MPI, a library of its own: only processes that mpirun started load it and MPI with it, and
 // lowp is built and used without MPI.
-#define OMPI_SKIP_MPICXX 1
-#define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
 #include <sched.h>
 #include <time.h>
