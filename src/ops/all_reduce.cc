@@ -76,7 +76,7 @@ Status infer_wait(InferContext& ctx) {
 Status start(EvalContext& ctx) {
   float* to = ctx.out(0).mutable_data<float>();
   for (size_t i = 0; i < ctx.inputs(); ++i) {
-    std::memcpy(to, ctx.in(i).raw(), ctx.in(i).bytes());
+    std::copy_n(ctx.in(i).data<float>(), ctx.in(i).size(), to);
     to += ctx.in(i).size();
   }
   if (ctx.wants(1)) ctx.out(1).mutable_data<int64_t>()[0] = 0;
@@ -87,7 +87,7 @@ Status wait(EvalContext& ctx) {
   const float* from = ctx.in(kPending).data<float>();
   for (size_t i = 0; i < ctx.outputs(); ++i) {
     const int64_t n = ctx.in(kFirstLike + i).size();
-    if (ctx.wants(i)) std::memcpy(ctx.out(i).mutable_raw(), from, static_cast<size_t>(n) * sizeof(float));
+    if (ctx.wants(i)) std::copy_n(from, n, ctx.out(i).mutable_data<float>());
     from += n;
   }
   return {};

@@ -11,7 +11,8 @@ using test::GuardedBuffer;
 template <typename T>
 void check(DType dtype) {
   test::Random random;
-  for (auto [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {16, 16}, {17, 33}, {80, 16}, {5, 100}, {129, 47}}) {
+  for (const auto& shape : {std::pair<int64_t, int64_t>{1, 1}, {16, 16}, {17, 33}, {80, 16}, {5, 100}, {129, 47}}) {
+    const int64_t rows = shape.first, cols = shape.second;
     for (bool transposed : {false, true}) {
       SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(cols) + (transposed ? " transposed" : ""));
       const int64_t width = transposed ? rows : cols, ld = width + 3, dst_ld = cols + (cols == 16 ? 0 : 2);
