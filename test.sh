@@ -74,7 +74,7 @@ thread_sanitized() {
   targets=$(cd build-tsan && ninja -t targets all | grep -oE '^(base_test|core_test):' | tr -d ':')
   cmake --build --preset tsan --target $targets || return 1
   for test in $targets; do
-    "build-tsan/tests/$test" --gtest_filter='ThreadPool*:Log*:*Session*:*Engine*:*Concurren*:*Thread*:Slices*' || return 1
+    "build-tsan/tests/$test" --gtest_filter='ThreadPool*:Log*:*Session*:*Engine*:*Concurren*:*Thread*:Slices*:*Exchange*:*Communicator*' || return 1
   done
 }
 fuzz() { scripts/fuzz.sh "${LOWP_FUZZ_SECONDS:-60}"; }
