@@ -54,6 +54,31 @@ nb::tuple describe(const std::string& name, const ir::TensorType& type) {
   return nb::make_tuple(name, std::string(dtype_name(type.dtype)), shape);
 }
 
+nb::list describe_inputs(const ir::Graph& graph) {
+  nb::list list;
+  for (const ir::Value* v : graph.inputs()) list.append(describe(v->name, v->type));
+  return list;
+}
+
+nb::list describe_outputs(const ir::Graph& graph) {
+  nb::list list;
+  for (const auto& o : graph.outputs()) list.append(describe(o.name, o.value->type));
+  return list;
+}
+
+nb::list describe_profile(const std::vector<runtime::ProfileEntry>& entries) {
+  nb::list list;
+  for (const auto& e : entries)
+    list.append(nb::make_tuple(e.node, e.op, e.kernel, e.runs, e.nanoseconds, e.macs, e.bytes));
+  return list;
+}
+
+nb::list to_numpy(std::vector<ir::Tensor> tensors) {
+  nb::list list;
+  for (ir::Tensor& t : tensors) list.append(to_numpy(std::move(t)));
+  return list;
+}
+
 nb::tuple to_numpy(ir::Tensor tensor) {
   // Shared with the engine's constants or with an input: the caller may write to what it gets.
   if (tensor.storage().use_count() > 1) tensor = tensor.clone();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ir/graph.h"
+#include "runtime/session.h"
 
 namespace lowp::python {
 
@@ -37,7 +38,14 @@ class BufferViews {
 // (name, dtype name, extents: int, symbol or None; None where the rank is not known).
 nb::tuple describe(const std::string& name, const ir::TensorType& type);
 
+// That of each input or output.
+nb::list describe_inputs(const ir::Graph& graph);
+nb::list describe_outputs(const ir::Graph& graph);
+// (node, op, kernel, runs, nanoseconds, macs, bytes) of each entry.
+nb::list describe_profile(const std::vector<runtime::ProfileEntry>& entries);
+
 // A numpy array that owns the tensor. 4 and 2 bit types: packed bytes. With the shape, as arrays of them need it.
 nb::tuple to_numpy(ir::Tensor tensor);
+nb::list to_numpy(std::vector<ir::Tensor> tensors);
 
 }  // namespace lowp::python

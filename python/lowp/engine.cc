@@ -69,10 +69,7 @@ nb::list run(Engine& engine, nb::handle inputs) {
     const nb::gil_scoped_release release;
     outputs = engine.run(views.tensors());
   }
-  if (!outputs) throw_status(outputs.error());
-  nb::list list;
-  for (ir::Tensor& t : *outputs) list.append(to_numpy(std::move(t)));
-  return list;
+  return to_numpy(value_or_throw(std::move(outputs)));
 }
 
 nb::list profile(Engine& engine, nb::handle inputs, int runs) {
@@ -92,10 +89,7 @@ nb::list profile(Engine& engine, nb::handle inputs, int runs) {
     }
     entries = session->profile();
   }
-  nb::list list;
-  for (const auto& e : entries)
-    list.append(nb::make_tuple(e.node, e.op, e.kernel, e.runs, e.nanoseconds, e.macs, e.bytes));
-  return list;
+  return describe_profile(entries);
 }
 
 }  // namespace
@@ -111,17 +105,8 @@ void bind_engine(nb::module_& module) {
       .def_prop_ro("threads", &Engine::threads)
       .def_prop_ro("metadata", [](const Engine& e) { return e.graph().metadata; })
       .def_prop_ro("info", [](const Engine& e) { return e.info().entries; })
-      .def_prop_ro("inputs",
-                   [](const Engine& e) {
-                     nb::list list;
-                     for (const ir::Value* v : e.graph().inputs()) list.append(describe(v->name, v->type));
-                     return list;
-                   })
-      .def_prop_ro("outputs", [](const Engine& e) {
-        nb::list list;
-        for (const auto& o : e.graph().outputs()) list.append(describe(o.name, o.value->type));
-        return list;
-      });
+      .def_prop_ro("inputs", [](const Engine& e) { return describe_inputs(e.graph()); })
+      .def_prop_ro("outputs", [](const Engine& e) { return describe_outputs(e.graph()); });
 }
 
 }  // namespace lowp::python

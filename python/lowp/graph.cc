@@ -175,7 +175,7 @@ nb::list float_constants(const Model& model) {
   nb::list list;
   for (const auto& v : model.graph.values()) {
     if (!v->is_constant() || v->constant.dtype() != DType::kF32 || v->uses.empty()) continue;
-    list.append(nb::make_tuple(v->name, to_numpy(v->constant.clone())));
+    list.append(nb::make_tuple(v->name, to_numpy(v->constant)));
   }
   return list;
 }
@@ -208,10 +208,7 @@ class Program {
       const nb::gil_scoped_release release;
       outputs = session_->run(views.tensors());
     }
-    if (!outputs) throw_status(outputs.error());
-    nb::list list;
-    for (ir::Tensor& t : *outputs) list.append(to_numpy(std::move(t)));
-    return list;
+    return to_numpy(value_or_throw(std::move(outputs)));
   }
 
   // None, or (node, op, value, dtype and shape, index, count, element).
@@ -232,22 +229,9 @@ class Program {
   size_t arena_bytes() const { return session_->arena_bytes(); }
   std::string text() const { return to_text(session_->engine().graph()); }
 
-  nb::list inputs() const {
-    nb::list list;
-    for (const ir::Value* v : session_->engine().graph().inputs()) list.append(describe(v->name, v->type));
-    return list;
-  }
-  nb::list outputs() const {
-    nb::list list;
-    for (const auto& o : session_->engine().graph().outputs()) list.append(describe(o.name, o.value->type));
-    return list;
-  }
-  nb::list profile() const {
-    nb::list list;
-    for (const auto& e : session_->profile())
-      list.append(nb::make_tuple(e.node, e.op, e.kernel, e.runs, e.nanoseconds, e.macs, e.bytes));
-    return list;
-  }
+  nb::list inputs() const { return describe_inputs(session_->engine().graph()); }
+  nb::list outputs() const { return describe_outputs(session_->engine().graph()); }
+  nb::list profile() const { return describe_profile(session_->profile()); }
 
  private:
   std::unique_ptr<ir::Graph> graph_;  // until the session has it
@@ -258,16 +242,12 @@ class Program {
 // The model with the states' present content as constants, Q/DQ where training rounded.
 Model freeze(const Graph& g, nb::handle states) {
   std::unique_ptr<ir::Graph> frozen = g.graph->clone();
-  for (const ir::State& s : frozen->states()) {
+  BufferViews views;
+  check(train::states_to_constants(*frozen, [&](const ir::State& s) -> Result<ir::Tensor> {
     const nb::object pair = states[s.name.c_str()];
-    BufferViews views;
     views.add(s.value->type.dtype, pair[0], pair[1], false);
-    if (!(views.tensors()[0].type() == s.value->type))
-      throw_status(error(Code::kShapeMismatch, "state '{}' is {}, its content {}", s.name, s.value->type.to_string(),
-                         views.tensors()[0].type().to_string()));
-    frozen->replace_uses(s.value, frozen->add_constant(s.name + ":trained", views.tensors()[0].clone()));
-  }
-  frozen->states().clear();
+    return views.tensors().back();
+  }));
   check(quant::export_fake_quantization(*frozen));
   frozen->remove_dead();
   return {std::move(*frozen)};
@@ -295,13 +275,15 @@ void bind_graph(nb::module_& module) {
            "Adds a model's nodes; gives its outputs.")
       .def(
           "states",
-          [](const Graph& g) {
+          [](const Graph& g, const nb::set& known) {
             nb::list list;
-            for (const ir::State& s : g.graph->states())
-              list.append(nb::make_tuple(describe(s.name, s.value->type), to_numpy(s.initial.clone())));
+            for (const ir::State& s : g.graph->states()) {
+              if (!known.contains(s.name.c_str()))
+                list.append(nb::make_tuple(describe(s.name, s.value->type), to_numpy(s.initial)));
+            }
             return list;
           },
-          "Description and initial content of each state.")
+          nb::arg("known"), "Description and initial content of each state but those whose names are known.")
       .def(
           "fake_quantize",
           [](const Graph& g, int levels, float momentum, bool observe, const std::vector<std::string>& exclude) {

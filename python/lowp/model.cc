@@ -31,18 +31,8 @@ void bind_model(nb::module_& module) {
       .def_static("load", &load, nb::arg("path"))
       .def_static("load_bytes", &load_bytes, nb::arg("data"))
       .def_prop_ro("name", [](const Model& m) { return m.graph.name; })
-      .def_prop_ro("inputs",
-                   [](const Model& m) {
-                     nb::list list;
-                     for (const ir::Value* v : m.graph.inputs()) list.append(describe(v->name, v->type));
-                     return list;
-                   })
-      .def_prop_ro("outputs",
-                   [](const Model& m) {
-                     nb::list list;
-                     for (const auto& o : m.graph.outputs()) list.append(describe(o.name, o.value->type));
-                     return list;
-                   })
+      .def_prop_ro("inputs", [](const Model& m) { return describe_inputs(m.graph); })
+      .def_prop_ro("outputs", [](const Model& m) { return describe_outputs(m.graph); })
       .def_prop_ro("nodes", &nodes, "Name and op of each node.");
 }
 

@@ -1,6 +1,7 @@
 // Types of values: a dtype and a shape whose extents are numbers or symbols ("N", "S").
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -34,6 +35,13 @@ class Dim {
 };
 
 using Dims = std::vector<Dim>;
+
+// Whether two extents, or those of two shapes, can be the same once all are numbers. Symbols tell nothing here.
+inline bool may_be_equal(const Dim& a, const Dim& b) { return !a.known() || !b.known() || a.value() == b.value(); }
+inline bool may_be_equal(std::span<const Dim> a, std::span<const Dim> b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const Dim& x, const Dim& y) { return may_be_equal(x, y); });
+}
 using Extents = std::vector<int64_t>;  // concrete shape
 
 struct TensorType {

@@ -21,11 +21,7 @@ Status infer(InferContext& ctx) {
   // Of two symbolic shapes that must be the same, the known extents of either.
   ctx.set(0, ctx.type(0));
   if (!ctx.has_rank(0) || !ctx.has_rank(1)) return {};
-  const ir::Dims& a = ctx.dims(0);
-  const ir::Dims& b = ctx.dims(1);
-  bool same = a.size() == b.size();
-  for (size_t i = 0; same && i < a.size(); ++i) same = !a[i].known() || !b[i].known() || a[i].value() == b[i].value();
-  if (same) return {};
+  if (ir::may_be_equal(ctx.dims(0), ctx.dims(1))) return {};
   return error(Code::kShapeMismatch, "inputs are {} and {}, which must have one shape", ctx.type(0).to_string(),
                ctx.type(1).to_string());
 }

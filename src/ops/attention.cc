@@ -24,7 +24,7 @@ Status infer(InferContext& ctx) {
       return error(Code::kShapeMismatch, "operand {} has shape {}, which {} heads do not divide", i,
                    ctx.type(i).to_string(), a.heads);
   }
-  auto differ = [](const ir::Dim& x, const ir::Dim& y) { return x.known() && y.known() && x.value() != y.value(); };
+  auto differ = [](const ir::Dim& x, const ir::Dim& y) { return !ir::may_be_equal(x, y); };
   const ir::Dims& q = ctx.dims(0);
   const ir::Dims& k = ctx.dims(1);
   const ir::Dims& v = ctx.dims(2);

@@ -9,6 +9,7 @@
 // gradient passes where y > 0; without y, which a residual makes necessary, that is worked out from x and bias.
 #include "kernels/batch_norm/batch_norm.h"
 
+#include "kernels/convert/convert.h"
 #include "ops/norm.h"
 #include "ops/reference.h"
 
@@ -49,7 +50,7 @@ Status check_channels(const InferContext& ctx, size_t x, size_t first, size_t la
   for (size_t i = first; i < last; ++i) {
     if (!ctx.has_rank(i)) continue;
     const ir::Dims& d = ctx.dims(i);
-    if (d.size() != 1 || (d[0].known() && c.known() && d[0].value() != c.value())) {
+    if (d.size() != 1 || !ir::may_be_equal(d[0], c)) {
       return error(Code::kShapeMismatch, "input has {} channels, operand {} has shape {}", c.to_string(), i,
                    ctx.type(i).to_string());
     }
@@ -60,11 +61,7 @@ Status check_channels(const InferContext& ctx, size_t x, size_t first, size_t la
 Status check_like(const InferContext& ctx, size_t x, size_t i) {
   LOWP_TRY(want_same_dtype(ctx, x, i));
   if (!ctx.has_rank(x) || !ctx.has_rank(i)) return {};
-  const ir::Dims& a = ctx.dims(x);
-  const ir::Dims& b = ctx.dims(i);
-  bool same = a.size() == b.size();
-  for (size_t d = 0; same && d < a.size(); ++d) same = !a[d].known() || !b[d].known() || a[d].value() == b[d].value();
-  if (!same)
+  if (!ir::may_be_equal(ctx.dims(x), ctx.dims(i)))
     return error(Code::kShapeMismatch, "operands {} and {} have types {} and {}, which must be the same", x, i,
                  ctx.type(x).to_string(), ctx.type(i).to_string());
   return {};
@@ -114,7 +111,7 @@ Statistics statistics(const std::vector<double>& x, const Planes& p) {
 bool has_kernel(const LowerContext& ctx, size_t x) {
   const DType t = ctx.dtype(x);
   const bool layout = ctx.in(x).size() == 2 || ctx.in_layout(x) == ir::Layout::kChannelsLast;
-  return layout && (t == DType::kF32 || t == DType::kBF16 || t == DType::kF16) && ctx.in_size(x) > 0;
+  return layout && kernels::is_stored_float(t) && ctx.in_size(x) > 0;
 }
 kernels::BatchNormArgs kernel_args(const LowerContext& ctx, float epsilon) {
   kernels::BatchNormArgs a;

@@ -1,6 +1,7 @@
 // Element-wise functions of two operands with numpy broadcasting, and their variadic and comparing relatives.
 #include <optional>
 
+#include "kernels/convert/convert.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/reduce/reduce.h"
 #include "ops/reference.h"
@@ -279,9 +280,7 @@ Status upgrade_broadcast(ImportedNode& node) {
 template <kernels::Binary kOp>
 Status lower_binary(LowerContext& ctx) {
   const DType dtype = ctx.dtype(0);
-  if (ctx.node().inputs.size() != 2 || ctx.dtype(1) != dtype ||
-      (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16))
-    return {};
+  if (ctx.node().inputs.size() != 2 || ctx.dtype(1) != dtype || !kernels::is_stored_float(dtype)) return {};
   const Extents a = ctx.in_physical(0);
   const Extents b = ctx.in_physical(1);
   kernels::Broadcast broadcast;
@@ -323,7 +322,7 @@ std::optional<SummedRun> summed_run(const Extents& x, const Extents& y) {
 
 Status lower_sum_to(LowerContext& ctx) {
   const DType dtype = ctx.dtype(0);
-  if (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16) return {};
+  if (!kernels::is_stored_float(dtype)) return {};
   const int64_t total = ctx.in_size(0);
   const int64_t kept = ir::element_count(ctx.out(0));
   if (kept == total) {

@@ -154,7 +154,7 @@ Status lower(LowerContext& ctx) {
   const DType dtype = ctx.dtype(0);
   const DType bias = ctx.has(2) ? ctx.dtype(2) : DType::kInvalid;
   if (ctx.in_layout(0) != ir::Layout::kChannelsLast || ctx.out_layout(0) != ir::Layout::kChannelsLast ||
-      !is_kernel_float(dtype) || (ctx.has(2) && !is_kernel_float(bias)))
+      !kernels::is_stored_float(dtype) || (ctx.has(2) && !kernels::is_stored_float(bias)))
     return {};
   const std::optional<kernels::ConvShape> shape = conv_shape(ctx.attrs<ConvAttrs>(), ctx.in(0), ctx.in(1), ctx.out(0));
   if (!shape) return {};

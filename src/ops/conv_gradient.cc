@@ -31,7 +31,7 @@ DType sum_dtype(DType x) { return x == DType::kF64 ? DType::kF64 : DType::kF32; 
 Status check_output(const Window& window, const ir::Dims& have, const TensorType& type) {
   for (size_t i = 0; i < window.out.size(); ++i) {
     const ir::Dim& h = have[i + 2];
-    if (h.known() && window.out[i].known() && h.value() != window.out[i].value()) {
+    if (!ir::may_be_equal(h, window.out[i])) {
       return error(Code::kShapeMismatch, "dy has type {}, spatial dimension {} of the output is {}", type.to_string(),
                    i, window.out[i].value());
     }
@@ -171,7 +171,7 @@ Status weight_gradient(EvalContext& ctx) {
 
 Status lower_input_gradient(LowerContext& ctx) {
   if (ctx.in_layout(0) != ir::Layout::kChannelsLast || ctx.out_layout(0) != ir::Layout::kChannelsLast ||
-      !is_kernel_float(ctx.dtype(0)))
+      !kernels::is_stored_float(ctx.dtype(0)))
     return {};
   const auto shape = conv_shape(ctx.attrs<ConvGradientAttrs>(), ctx.out(0), ctx.in(1), ctx.in(0));
   if (!shape || shape->taps() > kernels::kMaxGradientTaps) return {};
@@ -194,7 +194,7 @@ Status lower_input_gradient(LowerContext& ctx) {
 
 Status lower_weight_gradient(LowerContext& ctx) {
   if (ctx.in_layout(0) != ir::Layout::kChannelsLast || ctx.in_layout(1) != ir::Layout::kChannelsLast ||
-      !is_kernel_float(ctx.dtype(0)))
+      !kernels::is_stored_float(ctx.dtype(0)))
     return {};
   const auto shape = conv_shape(ctx.attrs<ConvAttrs>(), ctx.in(0), ctx.out(0), ctx.in(1));
   if (!shape) return {};

@@ -56,7 +56,7 @@ Status infer_ranges(InferContext& ctx, size_t x) {
     if (!axis) return axis.error();
     const ir::Dim channels = ctx.dims(x)[static_cast<size_t>(*axis)];
     const ir::Dim have = ctx.dims(i)[0];
-    if (channels.known() && have.known() && channels.value() != have.value())
+    if (!ir::may_be_equal(channels, have))
       return error(Code::kShapeMismatch, "input {} has {} numbers for axis {} of extent {}", i, have.value(), *axis,
                    channels.value());
   }

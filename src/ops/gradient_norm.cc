@@ -11,6 +11,7 @@
 // step. A skipped step multiplies the scale by `backoff`, not below `floor`; `interval` good ones by `growth`, not
 // above `ceiling`. Interval 0: a static scale.
 #include "kernels/optimizer/optimizer.h"
+#include "ops/optimizer.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -120,10 +121,7 @@ Status infer_scale(InferContext& ctx) {
     return error(Code::kInvalidModel, "loss scaling grows by {}, backs off by {}, interval {}, from {} to {}", a.growth,
                  a.backoff, a.interval, a.floor, a.ceiling);
   for (size_t i = 0; i < 5; ++i) {
-    const DType want = i == 3 ? DType::kF32 : DType::kI64;
-    if (ctx.dtype(i) != want || (ctx.has_rank(i) && ctx.type(i).rank() != 0))
-      return error(Code::kTypeMismatch, "operand {} is {}, a scalar {} is wanted", i, ctx.type(i).to_string(),
-                   dtype_name(want));
+    LOWP_TRY(want_scalar(ctx, i, i == 3 ? DType::kF32 : DType::kI64));
   }
   for (size_t i = 0; i < ctx.outputs(); ++i) ctx.set(i, TensorType(i == 2 ? DType::kF32 : DType::kI64, Extents{}));
   return {};

@@ -22,15 +22,9 @@ Status infer(InferContext& ctx) {
   ctx.set(0, ctx.type(1));
   for (size_t i = 1; i < ctx.outputs(); ++i) ctx.set(i, ctx.type(2));
   if (!ctx.has_rank(1) || !ctx.has_rank(2)) return {};
-  const ir::Dims& x = ctx.dims(1);
-  const ir::Dims& scale = ctx.dims(2);
+  const std::span<const ir::Dim> x = ctx.dims(1);
   LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<LayerNormGradientAttrs>().axis, static_cast<int64_t>(x.size())));
-  bool fit = scale.size() == x.size() - static_cast<size_t>(axis);
-  for (size_t i = 0; fit && i < scale.size(); ++i) {
-    const ir::Dim& d = x[static_cast<size_t>(axis) + i];
-    fit = !d.known() || !scale[i].known() || d.value() == scale[i].value();
-  }
-  if (fit) return {};
+  if (ir::may_be_equal(x.subspan(static_cast<size_t>(axis)), ctx.dims(2))) return {};
   return error(Code::kShapeMismatch, "scale is {}, x {} normalized from axis {} on", ctx.type(2).to_string(),
                ctx.type(1).to_string(), axis);
 }

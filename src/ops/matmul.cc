@@ -217,12 +217,8 @@ Status infer_weight_gradient(InferContext& ctx) {
     out[i] = ctx.dims(i).back();
   }
   if (ctx.has_rank(0) && ctx.has_rank(1)) {
-    const Dims& x = ctx.dims(0);
-    const Dims& dy = ctx.dims(1);
-    bool same = x.size() == dy.size();
-    for (size_t i = 0; same && i + 1 < x.size(); ++i)
-      same = !x[i].known() || !dy[i].known() || x[i].value() == dy[i].value();
-    if (!same) {
+    const std::span<const Dim> x = ctx.dims(0), dy = ctx.dims(1);
+    if (!ir::may_be_equal(x.first(x.size() - 1), dy.first(dy.size() - 1))) {
       return error(Code::kShapeMismatch, "x is {} and dy {}: all dimensions but the last must be the same",
                    ctx.type(0).to_string(), ctx.type(1).to_string());
     }

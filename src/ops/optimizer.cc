@@ -19,12 +19,7 @@ constexpr size_t kVelocity = 5, kStep = 5, kMean = 6, kSquare = 7;
 bool may_be_equal(const TensorType& a, const TensorType& b) {
   if (a.dtype != b.dtype) return false;
   if (!a.has_rank() || !b.has_rank()) return true;
-  if (a.rank() != b.rank()) return false;
-  for (size_t i = 0; i < a.dims->size(); ++i) {
-    const ir::Dim &x = (*a.dims)[i], &y = (*b.dims)[i];
-    if (x.known() && y.known() && x.value() != y.value()) return false;
-  }
-  return true;
+  return ir::may_be_equal(*a.dims, *b.dims);
 }
 
 // Operands 0, 1 and the states from `first_state` on have one type; output 0 and those of the states have it too.

@@ -1,7 +1,7 @@
 // MaxPool, AveragePool, LpPool and their global forms.
 #include "ops/pool.h"
 
-#include "ops/conv.h"
+#include "kernels/convert/convert.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -169,7 +169,8 @@ void emit_pool(LowerContext& ctx, const kernels::PoolArgs& args, bool max) {
 template <bool kMax>
 Status lower_pool(LowerContext& ctx) {
   const DType t = ctx.dtype(0);
-  if (ctx.wants(1) || !channels_last(ctx) || !(is_kernel_float(t) || (kMax && (t == DType::kU8 || t == DType::kI8))))
+  if (ctx.wants(1) || !channels_last(ctx) ||
+      !(kernels::is_stored_float(t) || (kMax && (t == DType::kU8 || t == DType::kI8))))
     return {};
   LOWP_ASSIGN(kernels::PoolArgs args, pool_args(ctx.attrs<PoolAttrs>(), ctx.in(0), ctx.out(0)));
   emit_pool(ctx, args, kMax);
@@ -177,7 +178,7 @@ Status lower_pool(LowerContext& ctx) {
 }
 template <bool kMax>
 Status lower_global(LowerContext& ctx) {
-  if (!channels_last(ctx) || !is_kernel_float(ctx.dtype(0))) return {};
+  if (!channels_last(ctx) || !kernels::is_stored_float(ctx.dtype(0))) return {};
   const Extents& x = ctx.in(0);
   emit_pool(ctx, kernels::global_pool_args(x[0], x.size() == 4 ? x[2] : 1, x.back(), x[1]), kMax);
   return {};

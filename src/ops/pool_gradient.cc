@@ -2,7 +2,7 @@
 // row-major order where several are, found again from x.
 // lowp.AveragePoolGradient(dy) with AveragePool's attributes and input_shape, the spatial extents of x: each dy is
 // spread evenly over its window. The gradients of the global pools are those with the image as the window.
-#include "ops/conv.h"
+#include "kernels/convert/convert.h"
 #include "ops/pool.h"
 #include "ops/reference.h"
 
@@ -30,11 +30,8 @@ struct AverageGradientAttrs : PoolAttrs {
 Status check_output(const InferContext& ctx, const PoolAttrs& a, const ir::Dims& spatial) {
   LOWP_ASSIGN(Window window, resolve_window(a, a.kernel_shape, spatial, a.ceil_mode));
   if (!ctx.has_rank(0)) return {};
-  const ir::Dims& dy = ctx.dims(0);
-  bool fits = dy.size() == window.rank() + 2;
-  for (size_t i = 0; fits && i < window.rank(); ++i)
-    fits = !dy[i + 2].known() || !window.out[i].known() || dy[i + 2].value() == window.out[i].value();
-  if (!fits)
+  const std::span<const ir::Dim> dy = ctx.dims(0);
+  if (dy.size() < 2 || !ir::may_be_equal(dy.subspan(2), window.out))
     return error(Code::kShapeMismatch, "dy has type {}, the pool's output is {}", ctx.type(0).to_string(),
                  TensorType(ctx.dtype(0), window.out).to_string());
   return {};
@@ -104,8 +101,8 @@ Status average_gradient(EvalContext& ctx) {
 
 bool has_kernel(const LowerContext& ctx) {
   return ctx.in_layout(0) == ir::Layout::kChannelsLast && ctx.out_layout(0) == ir::Layout::kChannelsLast &&
-         (ctx.in(0).size() == 3 || ctx.in(0).size() == 4) && is_kernel_float(ctx.dtype(0)) && ctx.in_size(0) > 0 &&
-         ir::element_count(ctx.out(0)) > 0;
+         (ctx.in(0).size() == 3 || ctx.in(0).size() == 4) && kernels::is_stored_float(ctx.dtype(0)) &&
+         ctx.in_size(0) > 0 && ir::element_count(ctx.out(0)) > 0;
 }
 Status lower_max(LowerContext& ctx) {
   if (!has_kernel(ctx)) return {};

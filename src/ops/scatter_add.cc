@@ -36,11 +36,7 @@ Status check_operands(const InferContext& ctx, int64_t wanted_axis) {
   ir::Dims want(like.begin(), like.begin() + axis);
   want.insert(want.end(), ctx.dims(kIndices).begin(), ctx.dims(kIndices).end());
   want.insert(want.end(), like.begin() + axis + 1, like.end());
-  const ir::Dims& dy = ctx.dims(kDy);
-  bool fit = dy.size() == want.size();
-  for (size_t i = 0; fit && i < dy.size(); ++i)
-    fit = !dy[i].known() || !want[i].known() || dy[i].value() == want[i].value();
-  if (fit) return {};
+  if (ir::may_be_equal(ctx.dims(kDy), want)) return {};
   return error(Code::kShapeMismatch, "indices {} along axis {} of {} want dy of {}, which is {}",
                ctx.type(kIndices).to_string(), axis, ctx.type(kLike).to_string(),
                TensorType(ctx.dtype(kDy), want).to_string(), ctx.type(kDy).to_string());

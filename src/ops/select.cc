@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "base/storage_types.h"
+#include "kernels/convert/convert.h"
 #include "kernels/elementwise/elementwise.h"
 #include "ops/reference.h"
 
@@ -177,7 +178,7 @@ Status cast(EvalContext& ctx) {
 Status lower_cast(LowerContext& ctx) {
   const DType from = ctx.dtype(0), to = ctx.out_dtype(0);
   for (DType t : {from, to}) {
-    if (t != DType::kF32 && t != DType::kBF16 && t != DType::kF16) return {};
+    if (!kernels::is_stored_float(t)) return {};
   }
   if (from == to) {
     ctx.alias(0, 0);

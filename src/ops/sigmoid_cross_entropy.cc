@@ -21,11 +21,7 @@ Status check_operands(const InferContext& ctx) {
   LOWP_TRY(want_same_dtype(ctx, 0, 1));
   LOWP_TRY(check_reduction(ctx.attrs<SigmoidLossAttrs>().reduction));
   if (!ctx.has_rank(0) || !ctx.has_rank(1)) return {};
-  const ir::Dims& x = ctx.dims(0);
-  const ir::Dims& t = ctx.dims(1);
-  bool same = x.size() == t.size();
-  for (size_t i = 0; same && i < x.size(); ++i) same = !x[i].known() || !t[i].known() || x[i].value() == t[i].value();
-  if (same) return {};
+  if (ir::may_be_equal(ctx.dims(0), ctx.dims(1))) return {};
   return error(Code::kShapeMismatch, "scores are {} and targets {}, which must have one shape", ctx.type(0).to_string(),
                ctx.type(1).to_string());
 }

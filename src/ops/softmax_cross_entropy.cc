@@ -32,14 +32,9 @@ Status check_operands(const InferContext& ctx, size_t weights) {
     return error(Code::kTypeMismatch, "labels have dtype {}, i32 or i64 is wanted", dtype_name(ctx.dtype(1)));
   LOWP_TRY(check_reduction(a.reduction));
   if (ctx.has_rank(0) && ctx.has_rank(1)) {
-    const ir::Dims& x = ctx.dims(0);
-    const ir::Dims& labels = ctx.dims(1);
-    bool fit = x.size() >= 2 && labels.size() + 1 == x.size();
-    for (size_t i = 0; fit && i < labels.size(); ++i) {
-      const ir::Dim& d = x[i == 0 ? 0 : i + 1];
-      fit = !d.known() || !labels[i].known() || d.value() == labels[i].value();
-    }
-    if (!fit) {
+    ir::Dims items = ctx.dims(0);
+    if (items.size() >= 2) items.erase(items.begin() + 1);
+    if (ctx.dims(0).size() < 2 || !ir::may_be_equal(items, ctx.dims(1))) {
       return error(Code::kShapeMismatch, "scores {} and labels {} do not go together", ctx.type(0).to_string(),
                    ctx.type(1).to_string());
     }

@@ -22,10 +22,8 @@ Status infer_rows(InferContext& ctx) {
   LOWP_TRY(want_scalar(ctx, kNonfinite, DType::kI64));
   LOWP_TRY(want_scalar(ctx, kCount, DType::kI64));
   if (ctx.has_rank(kWeight) && ctx.has_rank(kGradient)) {
-    const ir::Dims &w = ctx.dims(kWeight), &g = ctx.dims(kGradient);
-    bool fit = !w.empty() && w.size() == g.size();
-    for (size_t i = 1; fit && i < w.size(); ++i) fit = !w[i].known() || !g[i].known() || w[i].value() == g[i].value();
-    if (!fit)
+    const std::span<const ir::Dim> w = ctx.dims(kWeight), g = ctx.dims(kGradient);
+    if (w.empty() || g.empty() || !ir::may_be_equal(w.subspan(1), g.subspan(1)))
       return error(Code::kShapeMismatch, "the table is {}, rows of its gradient {}", ctx.type(kWeight).to_string(),
                    ctx.type(kGradient).to_string());
   }

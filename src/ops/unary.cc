@@ -1,6 +1,7 @@
 // Element-wise functions of one operand.
 #include <numbers>
 
+#include "kernels/convert/convert.h"
 #include "kernels/elementwise/elementwise.h"
 #include "ops/reference.h"
 
@@ -123,7 +124,7 @@ struct IsInfAttrs {
 // y = kernel(x) for f32, bf16 and f16; other dtypes stay with the reference.
 void emit_unary(LowerContext& ctx, kernels::Unary op, kernels::UnaryParams params = {}) {
   const DType dtype = ctx.dtype(0);
-  if (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16) return;
+  if (!kernels::is_stored_float(dtype)) return;
   const int64_t n = ctx.in_size(0);
   const int threads = ctx.threads();
   ctx.allow_in_place(0, 0);

@@ -27,6 +27,9 @@ struct Pass {
 };
 const std::vector<Pass>& all_passes();
 
+// Runs passes of a stage or not, by name and in the order given. InternalError where there is no such pass.
+Status run_passes(ir::Graph& graph, std::initializer_list<std::string_view> names, const PassOptions& options);
+
 // Runs a stage's passes in order. An unknown name in options.disabled is an error.
 Status run_stage(ir::Graph& graph, Stage stage, const PassOptions& options);
 

@@ -107,9 +107,8 @@ class PlanBuilder {
       if (!sliced(*node)) continue;
       for (ValuePtr v : node->outputs) {
         if (v == nullptr || graph_.is_graph_output(v)) continue;
-        const bool is_update = std::ranges::any_of(graph_.states(), [&](const ir::State& s) { return s.update == v; });
         auto last = last_reader_.find(v);
-        if (!is_update && (last == last_reader_.end() || last->second <= slices_->last)) of_slice_.insert(v);
+        if (last == last_reader_.end() || last->second <= slices_->last) of_slice_.insert(v);
       }
     }
   }

@@ -233,14 +233,10 @@ class StepBuilder {
 }  // namespace
 
 Status simplify(ir::Graph& graph) {
-  passes::PassOptions options;
-  for (const passes::Pass& pass : passes::all_passes()) {
-    const std::string_view name = pass.name;
-    if (name != "remove_identities" && name != "fold_constants" && name != "split_recurrent" &&
-        name != "fuse_batch_norm" && name != "fuse_layer_norm" && name != "fuse_gelu")
-      options.disabled.insert(std::string(name));
-  }
-  return passes::run_stage(graph, passes::Stage::kSimplify, options);
+  return passes::run_passes(
+      graph,
+      {"remove_identities", "fold_constants", "split_recurrent", "fuse_layer_norm", "fuse_batch_norm", "fuse_gelu"},
+      {});
 }
 
 Result<std::vector<std::string>> add_training(ir::Graph& graph, std::string_view loss, const TrainingOptions& options) {
@@ -257,6 +253,18 @@ Status lower(ir::Graph& graph) {
   return passes::run_stage(graph, passes::Stage::kLower, {});
 }
 
+Status states_to_constants(ir::Graph& graph, const std::function<Result<Tensor>(const ir::State&)>& content) {
+  for (const ir::State& s : graph.states()) {
+    LOWP_ASSIGN(const Tensor tensor, content(s));
+    if (!(tensor.type() == s.value->type))
+      return error(Code::kShapeMismatch, "state '{}' is {}, its content {}", s.name, s.value->type.to_string(),
+                   tensor.type().to_string());
+    graph.replace_uses(s.value, graph.add_constant(s.name + ":trained", tensor.clone()));
+  }
+  graph.states().clear();
+  return {};
+}
+
 Result<std::unique_ptr<ir::Graph>> freeze(const ir::Graph& graph, runtime::Session& session,
                                           const std::vector<std::string>& outputs) {
   std::unique_ptr<ir::Graph> frozen = graph.clone();
@@ -268,12 +276,7 @@ Result<std::unique_ptr<ir::Graph>> freeze(const ir::Graph& graph, runtime::Sessi
     kept.push_back(*it);
   }
   frozen->outputs() = kept;
-  for (const ir::State& s : frozen->states()) {
-    const Tensor* content = session.state(s.name);
-    LOWP_CHECK(content != nullptr);
-    frozen->replace_uses(s.value, frozen->add_constant(s.name + ":trained", content->clone()));
-  }
-  frozen->states().clear();
+  LOWP_TRY(states_to_constants(*frozen, [&](const ir::State& s) -> Result<Tensor> { return *session.state(s.name); }));
   frozen->remove_dead();
   frozen->drop_unused_inputs();
   return frozen;

@@ -2,6 +2,7 @@
 // one run of the graph is one step.
 #pragma once
 
+#include <functional>
 #include <map>
 
 #include "ops/op_def.h"
@@ -88,6 +89,9 @@ Result<std::vector<std::string>> add_training(ir::Graph& graph, std::string_view
 
 // Prepares a graph with or without a training step for a session: passes that choose layouts and kernels.
 Status lower(ir::Graph& graph);
+
+// The graph's states become constants with copies of the contents given. kShapeMismatch where one has another type.
+Status states_to_constants(ir::Graph& graph, const std::function<Result<Tensor>(const ir::State&)>& content);
 
 // The trained model: the part of the graph that computes `outputs` (by name), states replaced by their content in the
 // session. Inputs that no output needs are dropped.

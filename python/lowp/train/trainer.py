@@ -358,9 +358,8 @@ class Trainer:
         return options
 
     def _add_states(self, tracer: Tracer) -> None:
-        for (name, dtype, shape), (array, extents) in tracer.graph.states():
-            if name in tracer.states or name in self._states:
-                continue
+        known = tracer.states.keys() | self._states.keys()
+        for (name, dtype, shape), (array, extents) in tracer.graph.states(known):
             info = tensor_infos([(name, dtype, tuple(shape))])[0]
             initial = from_buffer(info, array, extents)
             restored = self._pending.pop(name, None)

@@ -6,6 +6,7 @@
 // Leading dimensions are in elements; nothing else is read or written. One thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "base/dtype.h"
@@ -23,9 +24,24 @@ struct ExpandMatrix {
 };
 void expand_matrix(const ExpandMatrix& matrix);
 
+// y[i] = x[i] for n contiguous floats between f32 and how they are stored (kF32, kBF16, kF16): exact to f32; to nearest
+// even from it, and what is too large for f16 becomes infinite. One thread.
+void widen(DType from, const void* x, float* y, int64_t n);
+void narrow(DType to, const float* x, void* y, int64_t n);
+// The same between any two of the three, on several threads. y may be x where both have the same size.
+void convert_stored(DType from, const void* x, DType to, void* y, int64_t n, int threads);
+
 // Whether a dtype is one of the three in which kernels of training keep activations.
 constexpr bool is_stored_float(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kBF16 || dtype == DType::kF16;
+}
+
+// Element i of such floats.
+inline const std::byte* stored_at(const void* p, DType dtype, int64_t i) {
+  return static_cast<const std::byte*>(p) + i * (dtype == DType::kF32 ? 4 : 2);
+}
+inline std::byte* stored_at(void* p, DType dtype, int64_t i) {
+  return static_cast<std::byte*>(p) + i * (dtype == DType::kF32 ? 4 : 2);
 }
 
 }  // namespace lowp::kernels

@@ -69,9 +69,25 @@ void expand(const ExpandMatrix& m) {
   });
 }
 
+void widen(DType from, const void* x, float* y, int64_t n) {
+  for_storage(from, [&](auto storage) LOWP_INLINE {
+    using S = decltype(storage);
+    const auto* p = static_cast<const typename S::T*>(x);
+    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, S::load(p + i, lanes), lanes); });
+  });
+}
+
+void narrow(DType to, const float* x, void* y, int64_t n) {
+  for_storage(to, [&](auto storage) LOWP_INLINE {
+    using S = decltype(storage);
+    auto* p = static_cast<typename S::T*>(y);
+    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { S::store(p + i, load_n(x + i, lanes), lanes); });
+  });
+}
+
 }  // namespace
 
 extern const kernels::ConvertTable convert_table;
-const kernels::ConvertTable convert_table = {expand};
+const kernels::ConvertTable convert_table = {expand, widen, narrow};
 
 }  // namespace lowp::LOWP_TARGET

@@ -7,6 +7,8 @@ namespace lowp::kernels {
 
 struct ConvertTable {
   void (*expand)(const ExpandMatrix& matrix);
+  void (*widen)(DType from, const void* x, float* y, int64_t n);
+  void (*narrow)(DType to, const float* x, void* y, int64_t n);
 };
 
 }  // namespace lowp::kernels

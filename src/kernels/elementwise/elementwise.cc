@@ -1,5 +1,6 @@
 #include "kernels/elementwise/elementwise.h"
 
+#include "kernels/convert/convert.h"
 #include "kernels/elementwise/table.h"
 #include "kernels/select.h"
 
@@ -52,13 +53,6 @@ void for_nest(const Broadcast& nest, int threads, Body&& body) {
 // Elements that are widened at a time: three buffers of them stay in L1.
 constexpr int64_t kBlock = 2048;
 
-const std::byte* at(const void* p, DType dtype, int64_t i) {
-  return static_cast<const std::byte*>(p) + i * (dtype == DType::kF32 ? 4 : 2);
-}
-std::byte* at(void* p, DType dtype, int64_t i) {
-  return static_cast<std::byte*>(p) + i * (dtype == DType::kF32 ? 4 : 2);
-}
-
 // One run of a binary operation on 16-bit floats.
 void binary_run_stored(const ElementwiseTable& t, Binary op, DType dtype, const BinaryRun& run, const void* a,
                        const void* b, void* y) {
@@ -66,10 +60,10 @@ void binary_run_stored(const ElementwiseTable& t, Binary op, DType dtype, const 
   for (int64_t r = 0; r < run.rows; ++r) {
     for (int64_t i = 0; i < run.n; i += kBlock) {
       BinaryRun part = {1, std::min(kBlock, run.n - i), 0, 0, 0, run.a_step, run.b_step};
-      t.widen(dtype, at(a, dtype, r * run.a_row + i * run.a_step), wide_a, run.a_step != 0 ? part.n : 1);
-      t.widen(dtype, at(b, dtype, r * run.b_row + i * run.b_step), wide_b, run.b_step != 0 ? part.n : 1);
+      widen(dtype, stored_at(a, dtype, r * run.a_row + i * run.a_step), wide_a, run.a_step != 0 ? part.n : 1);
+      widen(dtype, stored_at(b, dtype, r * run.b_row + i * run.b_step), wide_b, run.b_step != 0 ? part.n : 1);
       t.binary(op, part, wide_a, wide_b, wide_y);
-      t.narrow(dtype, wide_y, at(y, dtype, r * run.y_row + i), part.n);
+      narrow(dtype, wide_y, stored_at(y, dtype, r * run.y_row + i), part.n);
     }
   }
 }
@@ -132,9 +126,9 @@ void unary_stored(Unary op, UnaryParams params, DType dtype, const void* x, void
     alignas(64) float wide[kBlock];
     for (int64_t i = begin; i < end; i += kBlock) {
       const int64_t count = std::min(kBlock, end - i);
-      t.widen(dtype, at(x, dtype, i), wide, count);
+      widen(dtype, stored_at(x, dtype, i), wide, count);
       t.unary(op, params, wide, wide, count);
-      t.narrow(dtype, wide, at(y, dtype, i), count);
+      narrow(dtype, wide, stored_at(y, dtype, i), count);
     }
   });
 }
@@ -145,21 +139,7 @@ void binary_stored(Binary op, DType dtype, const Broadcast& nest, const void* a,
                       threads);
   const ElementwiseTable& t = table();
   for_nest(nest, threads, [&](const BinaryRun& run, int64_t ia, int64_t ib, int64_t iy) {
-    binary_run_stored(t, op, dtype, run, at(a, dtype, ia), at(b, dtype, ib), at(y, dtype, iy));
-  });
-}
-
-void convert_stored(DType from, const void* x, DType to, void* y, int64_t n, int threads) {
-  const ElementwiseTable& t = table();
-  parallel_ranges(threads, n, kGrainElements, 64, [&](int64_t begin, int64_t end) {
-    if (to == DType::kF32) return t.widen(from, at(x, from, begin), static_cast<float*>(y) + begin, end - begin);
-    if (from == DType::kF32) return t.narrow(to, static_cast<const float*>(x) + begin, at(y, to, begin), end - begin);
-    alignas(64) float wide[kBlock];
-    for (int64_t i = begin; i < end; i += kBlock) {
-      const int64_t count = std::min(kBlock, end - i);
-      t.widen(from, at(x, from, i), wide, count);
-      t.narrow(to, wide, at(y, to, i), count);
-    }
+    binary_run_stored(t, op, dtype, run, stored_at(a, dtype, ia), stored_at(b, dtype, ib), stored_at(y, dtype, iy));
   });
 }
 

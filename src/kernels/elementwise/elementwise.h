@@ -89,10 +89,6 @@ void unary_stored(Unary op, UnaryParams params, DType dtype, const void* x, void
 void binary_stored(Binary op, DType dtype, const Broadcast& broadcast, const void* a, const void* b, void* y,
                    int threads);
 
-// y[i] = x[i] between these three: to nearest even; what is too large for f16 becomes infinite. y may be x where both
-// have the same size.
-void convert_stored(DType from, const void* x, DType to, void* y, int64_t n, int threads);
-
 // y[o, c, i] = fma(x[o, c, i], scale[c], shift[c]), contiguous [outer, channels, inner]; shift may be null (x * scale).
 // Batch normalization at inference; inner = 1 for NHWC.
 void scale_shift_f32(const float* x, const float* scale, const float* shift, float* y, int64_t outer, int64_t channels,

@@ -5,7 +5,6 @@
 #include "kernels/quantize/lanes.inl.h"
 #include "simd/math.h"
 #include "simd/pow.h"
-#include "simd/stored.h"
 
 namespace lowp::LOWP_TARGET {
 namespace {
@@ -126,26 +125,9 @@ void scale_shift_each(const float* x, const float* scale, const float* shift, fl
   });
 }
 
-void widen(DType from, const void* x, float* y, int64_t n) {
-  for_storage(from, [&](auto storage) LOWP_INLINE {
-    using S = decltype(storage);
-    const auto* p = static_cast<const typename S::T*>(x);
-    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, S::load(p + i, lanes), lanes); });
-  });
-}
-
-void narrow(DType to, const float* x, void* y, int64_t n) {
-  for_storage(to, [&](auto storage) LOWP_INLINE {
-    using S = decltype(storage);
-    auto* p = static_cast<typename S::T*>(y);
-    for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { S::store(p + i, load_n(x + i, lanes), lanes); });
-  });
-}
-
 }  // namespace
 
 extern const kernels::ElementwiseTable elementwise_table;
-const kernels::ElementwiseTable elementwise_table = {unary, binary, binary_q8, scale_shift_run, scale_shift_each,
-                                                     widen, narrow};
+const kernels::ElementwiseTable elementwise_table = {unary, binary, binary_q8, scale_shift_run, scale_shift_each};
 
 }  // namespace lowp::LOWP_TARGET

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "kernels/convert/convert.h"
 #include "kernels/elementwise/reference.h"
 #include "kernels/quantize/reference.h"
 #include "support/kernel_test.h"

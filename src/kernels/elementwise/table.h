@@ -22,9 +22,6 @@ struct ElementwiseTable {
   // y = fma(x, scale, shift), n elements with one scale, or one each; shift may be null.
   void (*scale_shift_run)(const float* x, float scale, const float* shift, float* y, int64_t n);
   void (*scale_shift_each)(const float* x, const float* scale, const float* shift, float* y, int64_t n);
-  // Between f32 and how a float is stored (f32, bf16, f16).
-  void (*widen)(DType from, const void* x, float* y, int64_t n);
-  void (*narrow)(DType to, const float* x, void* y, int64_t n);
 };
 
 }  // namespace lowp::kernels
