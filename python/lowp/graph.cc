@@ -1,8 +1,11 @@
 // Graphs that Python builds (lowp.nn traces modules into them), and sessions that share their states with numpy arrays.
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+
+#include <mutex>
 
 #include "arrays.h"
 #include "bindings.h"
@@ -180,10 +183,17 @@ nb::list float_constants(const Model& model) {
   return list;
 }
 
+// Memory for intermediate values of programs that take turns.
+struct Workspace {
+  std::shared_ptr<AlignedBuffer> arena = std::make_shared<AlignedBuffer>();
+  std::mutex turn;  // held by the program that runs
+};
+
 // Runs on one graph with its states in memory that numpy arrays have.
 class Program {
  public:
-  Program(const Graph& g, int threads, bool profile, nb::handle states) : graph_(g.graph->clone()) {
+  Program(const Graph& g, int threads, bool profile, nb::handle states, std::shared_ptr<Workspace> workspace)
+      : workspace_(std::move(workspace)), graph_(g.graph->clone()) {
     {
       const nb::gil_scoped_release release;
       check(train::lower(*graph_));
@@ -191,6 +201,7 @@ class Program {
     runtime::SessionOptions options;
     options.threads = threads;
     options.profile = profile;
+    options.arena = workspace_->arena;
     for (const ir::State& s : graph_->states()) {
       const nb::object pair = states[s.name.c_str()];
       state_views_.add(s.value->type.dtype, pair[0], pair[1], true);
@@ -206,6 +217,7 @@ class Program {
     Result<std::vector<ir::Tensor>> outputs;
     {
       const nb::gil_scoped_release release;
+      const std::lock_guard turn(workspace_->turn);
       outputs = session_->run(views.tensors());
     }
     return to_numpy(value_or_throw(std::move(outputs)));
@@ -218,6 +230,7 @@ class Program {
     std::unique_ptr<runtime::NonfiniteValue> found;
     {
       const nb::gil_scoped_release release;
+      const std::lock_guard turn(workspace_->turn);
       found = value_or_throw(session_->find_nonfinite(views.tensors()));
     }
     if (found == nullptr) return nb::none();
@@ -234,6 +247,7 @@ class Program {
   nb::list profile() const { return describe_profile(session_->profile()); }
 
  private:
+  std::shared_ptr<Workspace> workspace_;
   std::unique_ptr<ir::Graph> graph_;  // until the session has it
   BufferViews state_views_;
   std::unique_ptr<runtime::Session> session_;
@@ -313,9 +327,11 @@ void bind_graph(nb::module_& module) {
           nb::arg("loss"), nb::arg("options"), "Makes a run a step of training (options: JSON); names what is trained.")
       .def("freeze", &freeze, nb::arg("states"), "The model with the content of states as constants.")
       .def("text", [](const Graph& g) { return to_text(*g.graph); });
+  nb::class_<Workspace>(module, "Workspace", "Memory for intermediate values, shared by programs that take turns.")
+      .def(nb::init<>());
   nb::class_<Program>(module, "Program", "A graph that runs, with states in the caller's arrays.")
-      .def(nb::init<const Graph&, int, bool, nb::handle>(), nb::arg("graph"), nb::arg("threads"), nb::arg("profile"),
-           nb::arg("states"))
+      .def(nb::init<const Graph&, int, bool, nb::handle, std::shared_ptr<Workspace>>(), nb::arg("graph"), nb::arg("threads"), nb::arg("profile"),
+           nb::arg("states"), nb::arg("workspace"))
       .def("run", &Program::run, nb::arg("inputs"), "Pairs of buffer and shape in, pairs of array and shape out.")
       .def("find_nonfinite", &Program::find_nonfinite, nb::arg("inputs"),
            "Runs without changing states; (node, op, value, type, index, count, element) of the first tensor with an "

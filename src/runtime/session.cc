@@ -52,6 +52,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const Engine> e
   if (options.threads < 0 || options.threads > 1024)
     return fail(Code::kInvalidArgument, "threads is {}, 0 (all) to 1024 is wanted", options.threads);
   if (options.threads == 0) options.threads = available_threads();
+  if (options.arena == nullptr) options.arena = std::make_shared<AlignedBuffer>();
   std::unique_ptr<Session> session(new Session(std::move(engine), std::move(options)));
   LOWP_TRY(session->add_states());
   return session;
@@ -89,9 +90,8 @@ Result<Session::CachedPlan*> Session::find_plan(std::span<const Tensor> inputs) 
 
 Result<Session::CachedPlan*> Session::bind_plan(std::vector<TensorType> inputs) {
   LOWP_ASSIGN(std::unique_ptr<Plan> plan, Plan::bind(engine_->graph(), inputs, options_.threads, &dynamic_));
-  if (plan->arena_bytes() > arena_.size()) {
-    LOWP_ASSIGN(arena_, AlignedBuffer::allocate(plan->arena_bytes()));
-  }
+  LOWP_TRY(grow_arena(plan->arena_bytes()));
+  arena_bytes_ = std::max(arena_bytes_, plan->arena_bytes());
   const size_t steps = plan->steps().size();
   plans_.push_front({std::move(inputs), std::move(plan), std::vector<std::pair<int64_t, int64_t>>(steps)});
   size_t kept = 0;
@@ -100,6 +100,14 @@ Result<Session::CachedPlan*> Session::bind_plan(std::vector<TensorType> inputs) 
     it = kept > options_.bind_cache_bytes ? plans_.erase(it) : std::next(it);
   }
   return &plans_.front();
+}
+
+Status Session::grow_arena(size_t bytes) {
+  AlignedBuffer& arena = *options_.arena;
+  if (bytes <= arena.size()) return {};
+  arena = AlignedBuffer();  // its content is of no further use: never both at a time
+  LOWP_ASSIGN(arena, AlignedBuffer::allocate(bytes));
+  return {};
 }
 
 Result<std::vector<TensorType>> Session::bind(std::span<const TensorType> inputs) {
@@ -117,7 +125,8 @@ Result<std::vector<TensorType>> Session::bind(std::span<const TensorType> inputs
 Status Session::execute(CachedPlan& cached, std::span<const Tensor> inputs, std::span<Tensor> outputs) {
   for (size_t i = 0; i < inputs.size(); ++i) input_pointers_[i] = inputs[i].raw();
   for (size_t i = 0; i < outputs.size(); ++i) output_pointers_[i] = outputs[i].mutable_raw();
-  cached.plan->attach(arena_.data(), state_pointers_);
+  LOWP_TRY(grow_arena(cached.plan->arena_bytes()));  // another session may have failed to
+  cached.plan->attach(options_.arena->data(), state_pointers_);
   stop_.store(false, std::memory_order_relaxed);
   if (!options_.profile) return cached.plan->run(input_pointers_, output_pointers_, &stop_, nullptr);
   const std::function<void(size_t, int64_t)> observe = [&](size_t step, int64_t ns) {

@@ -21,6 +21,9 @@ struct SessionOptions {
   // this way. It must outlive the session, have the state's type and not be read or written while the session runs.
   // Other states begin with their initial content.
   std::map<std::string, Tensor> states{};
+  // Memory for intermediate values, which grows as plans want it. Sessions that never run at the same time may share one:
+  // a trainer has a session for each combination of shapes. Null: a session's own.
+  std::shared_ptr<AlignedBuffer> arena{};
 };
 
 // One line of a profile: a step, summed over runs.
@@ -74,7 +77,8 @@ class Session {
 
   // Profile of the runs since the session was made, of the plan used last. Empty unless options.profile.
   std::vector<ProfileEntry> profile() const;
-  size_t arena_bytes() const { return arena_.size(); }
+  // What the largest of its plans needs.
+  size_t arena_bytes() const { return arena_bytes_; }
   size_t cached_plans() const { return plans_.size(); }
 
  private:
@@ -87,6 +91,7 @@ class Session {
   Status add_states();
   Result<CachedPlan*> find_plan(std::span<const Tensor> inputs);
   Result<CachedPlan*> bind_plan(std::vector<TensorType> inputs);
+  Status grow_arena(size_t bytes);
   Status execute(CachedPlan& cached, std::span<const Tensor> inputs, std::span<Tensor> outputs);
 
   std::shared_ptr<const Engine> engine_;
@@ -94,7 +99,7 @@ class Session {
   std::vector<Tensor> states_;
   std::vector<void*> state_pointers_;
   std::list<CachedPlan> plans_;  // newest first
-  AlignedBuffer arena_;
+  size_t arena_bytes_ = 0;
   std::vector<const void*> input_pointers_;
   std::vector<void*> output_pointers_;
   std::atomic<bool> stop_{false};

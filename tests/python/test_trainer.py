@@ -1,5 +1,8 @@
 """lowp.Trainer: gradients, optimizers, mixed precision, errors, and that what is kept brings back the same bits."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx.helper as oh
@@ -324,6 +327,20 @@ def test_16_bit_activations_take_little_more_than_half():
         return trainer.activation_bytes
 
     assert memory("bf16") <= 0.6 * memory("fp32")
+
+
+def test_batches_of_other_shapes_take_turns_in_one_memory():
+    def resident():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    trainer = trainer_of(ResNet(BasicBlock, (1, 1), 10, 3, 16, small=True))
+    trainer.step(normal(32, 3, 32, 32), labels(32, 10))
+    needed, before = trainer.activation_bytes, resident()
+    for samples in range(31, 25, -1):
+        trainer.step(normal(samples, 3, 32, 32), labels(samples, 10))
+    assert trainer.activation_bytes == needed > 10e6
+    assert resident() - before < 1.5 * needed  # six more programs
 
 
 def test_loss_scale_modes():

@@ -107,6 +107,26 @@ TEST(Session, PlansAreReusedByShape) {
   EXPECT_EQ(small->cached_plans(), 1U);
 }
 
+TEST(Session, SessionsThatTakeTurnsShareAnArena) {
+  auto engine = test::compile_ok(*test::transformer(), test::options_for(PrecisionMode::kFp32));
+  runtime::SessionOptions options;
+  options.threads = 1;
+  auto own = runtime::Session::create(engine, options).value();
+  options.arena = std::make_shared<AlignedBuffer>();
+  auto first = runtime::Session::create(engine, options).value();
+  auto second = runtime::Session::create(engine, options).value();
+  Random random;
+  const auto brief = test::transformer_inputs(random, 1, 5), extended = test::transformer_inputs(random, 2, 17);
+  // The second makes the arena grow, so the first finds it at another place.
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_TRUE(test::run_ok(*first, brief)[0].same_bits(test::run_ok(*own, brief)[0]));
+    EXPECT_TRUE(test::run_ok(*second, extended)[0].same_bits(test::run_ok(*own, extended)[0]));
+  }
+  EXPECT_LT(first->arena_bytes(), second->arena_bytes());
+  EXPECT_EQ(second->arena_bytes(), own->arena_bytes());
+  EXPECT_LT(options.arena->size(), first->arena_bytes() + second->arena_bytes());
+}
+
 TEST(Session, RunIntoAllocatesNothing) {
   struct Case {
     const char* name;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,18 @@ def call(module: Module, inputs: Any, tensors: Mapping[str, Tensor]) -> Any:
 class Program:
     """A traced graph that runs on numpy arrays and shares its states with the model's parameters."""
 
-    def __init__(self, tracer: Tracer, threads: int, extra: Mapping[str, Array] | None = None, profile: bool = False):
+    def __init__(
+        self,
+        tracer: Tracer,
+        threads: int,
+        workspace: _core.Workspace,
+        extra: Mapping[str, Array] | None = None,
+        profile: bool = False,
+    ) -> None:
         arrays = {name: p.data for name, p in tracer.states.items()} | dict(extra or {})
         self._arrays = arrays  # the core writes to their memory
-        self.core = _core.Program(tracer.graph, threads, profile, {n: _state_buffer(a) for n, a in arrays.items()})
+        buffers = {n: _state_buffer(a) for n, a in arrays.items()}
+        self.core = _core.Program(tracer.graph, threads, profile, buffers, workspace)
         self.inputs: Sequence[TensorInfo] = tensor_infos(self.core.inputs)
         self.outputs: Sequence[TensorInfo] = tensor_infos(self.core.outputs)
 
@@ -76,6 +84,38 @@ class Program:
         """One run; the arrays have been checked."""
         results = self.core.run([buffer_of(inputs[i.name]) for i in self.inputs])
         return {info.name: from_buffer(info, *r) for info, r in zip(self.outputs, results, strict=True)}
+
+
+class Programs:
+    """Programs by what they are specific to; those not used for long are dropped. They take turns in one memory, which
+    has the size that the largest needs."""
+
+    def __init__(self, limit: int = 64) -> None:
+        self._limit = limit
+        self._kept: dict[Any, Program] = {}
+        self._workspace = _core.Workspace()
+
+    def find(self, key: Any, make: Callable[[_core.Workspace], Program]) -> Program:
+        """That of the key, made where there is none."""
+        program = self._kept.pop(key, None) or make(self._workspace)
+        while len(self._kept) >= self._limit:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = program  # the last used is the last
+        return program
+
+    def clear(self) -> None:
+        """The next use of each key makes it again."""
+        self._kept.clear()
+
+    @property
+    def last(self) -> Program | None:
+        """That used last."""
+        return next(reversed(self._kept.values()), None)
+
+    @property
+    def arena_bytes(self) -> int:
+        """What the largest needs."""
+        return max((p.core.arena_bytes for p in self._kept.values()), default=0)
 
 
 def _state_buffer(array: Array) -> tuple[Array, tuple[int, ...]]:
@@ -105,11 +145,11 @@ def run_eagerly(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) 
     looking at a model; :class:`lowp.Trainer` trains."""
     given: Any = named or inputs
     arrays = as_arrays(given, "input")
-    cache = module.__dict__.setdefault("_programs", {})
-    key = signature(arrays)
-    if key not in cache:
-        cache[key] = Program(trace_forward(module, given, arrays, training=False), 0)
-    results = list(cache[key].run(arrays).values())
+    programs: Programs = module.__dict__.setdefault("_programs", Programs())
+    program = programs.find(
+        signature(arrays), lambda workspace: Program(trace_forward(module, given, arrays, training=False), 0, workspace)
+    )
+    results = list(program.run(arrays).values())
     return results[0] if len(results) == 1 else tuple(results)
 
 

@@ -16,7 +16,7 @@ from lowp import _core, errors
 from lowp._arrays import from_buffer, tensor_infos
 from lowp._model import Model
 from lowp.amp import LossScale, loss_scale_of
-from lowp.nn._run import Array, Program, as_arrays, call, named_outputs, signature, to_model
+from lowp.nn._run import Array, Program, Programs, as_arrays, call, named_outputs, signature, to_model
 from lowp.nn._trace import Tracer, tracing
 from lowp.nn.module import Buffer, Module, aligned
 from lowp.nn.tensor import Tensor
@@ -28,10 +28,6 @@ from lowp.train.parallel import DataParallel, Group
 _CORE_DTYPE = {"bf16": "bf16", "fp16": "f16"}
 # Inputs and outputs of the step beside the user's.
 _RESERVED = ("learning_rate", "seed", "random_step")
-
-# Programs of one trainer, each for one combination of shapes and with its own memory; the one that was not used for
-# longest makes room.
-_MAX_PROGRAMS = 64
 
 Loss = Callable[..., Tensor]
 
@@ -124,7 +120,7 @@ class Trainer:
         self.steps_run = 0  # skipped ones included; keys random ops
         self._skipped_in_row = 0
         self._profile = profile
-        self._programs: dict[Any, Program] = {}
+        self._programs = Programs()
         # The optimizer's states and the step's counters, by name; made when the first step is compiled.
         self._states: dict[str, Array] = {}
         self._pending: dict[str, Array] = {}
@@ -209,13 +205,7 @@ class Trainer:
         for batch in batches:
             inputs, targets = _pair(batch)
             given, wanted = as_arrays(inputs, "input"), as_arrays(targets, "target")
-            key = ("evaluate", signature(given), signature(wanted), self.qat if self._has_ranges() else None)
-            program = self._programs.get(key)
-            if program is None:
-                tracer, _ = self._trace(inputs, targets, given, wanted, training=False)
-                self._add_states(tracer)
-                program = Program(tracer, self.threads, self._states)
-                self._keep(key, program)
+            program = self._evaluation_program(inputs, targets, given, wanted)
             arrays = given | wanted
             samples = next((len(a) for a in arrays.values() if a.ndim), 1)
             total += float(program.run({i.name: arrays[i.name] for i in program.inputs})["loss"]) * samples
@@ -281,23 +271,29 @@ class Trainer:
         self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array], outputs: bool
     ) -> Program:
         key = (signature(given), signature(wanted), outputs, self.qat, self._choices())
-        if key in self._programs:
-            self._programs[key] = self._programs.pop(key)  # the last used is the last
-            return self._programs[key]
-        for name in (*given, *wanted):
-            if name in _RESERVED:
-                raise errors.InvalidArgument(f"'{name}' is the name of an input of the step; choose another")
-        tracer, ranges = self._trace(inputs, targets, given, wanted, outputs)
-        self.trained = tracer.graph.add_training("loss", json.dumps(self._options(tracer, ranges)))
-        self._add_states(tracer)
-        program = Program(tracer, self.threads, self._states, self._profile)
-        self._keep(key, program)
-        return program
 
-    def _keep(self, key: Any, program: Program) -> None:
-        while len(self._programs) >= _MAX_PROGRAMS:
-            self._programs.pop(next(iter(self._programs)))
-        self._programs[key] = program
+        def make(workspace: _core.Workspace) -> Program:
+            for name in (*given, *wanted):
+                if name in _RESERVED:
+                    raise errors.InvalidArgument(f"'{name}' is the name of an input of the step; choose another")
+            tracer, ranges = self._trace(inputs, targets, given, wanted, outputs)
+            self.trained = tracer.graph.add_training("loss", json.dumps(self._options(tracer, ranges)))
+            self._add_states(tracer)
+            return Program(tracer, self.threads, workspace, self._states, self._profile)
+
+        return self._programs.find(key, make)
+
+    def _evaluation_program(
+        self, inputs: Any, targets: Any, given: dict[str, Array], wanted: dict[str, Array]
+    ) -> Program:
+        key = ("evaluate", signature(given), signature(wanted), self.qat if self._has_ranges() else None)
+
+        def make(workspace: _core.Workspace) -> Program:
+            tracer, _ = self._trace(inputs, targets, given, wanted, training=False)
+            self._add_states(tracer)
+            return Program(tracer, self.threads, workspace, self._states)
+
+        return self._programs.find(key, make)
 
     def _choices(self) -> tuple[Any, ...]:
         """What a step depends on beside shapes: whoever freezes a part between steps gets another program."""
@@ -448,13 +444,13 @@ class Trainer:
     def profile(self) -> list[tuple[str, str, str, int, int, int, int]]:
         """(node, op, kernel, runs, nanoseconds in all, multiply-accumulates and bytes of a run) of the last program's
         steps; wants ``profile=True``."""
-        programs = list(self._programs.values())
-        return list(programs[-1].core.profile()) if programs else []
+        program = self._programs.last
+        return list(program.core.profile()) if program else []
 
     @property
     def activation_bytes(self) -> int:
         """Memory for what lives from a node of a step to another; weights and optimizer states are not part of it."""
-        return max((p.core.arena_bytes for p in self._programs.values()), default=0)
+        return self._programs.arena_bytes
 
     @property
     def optimizer_bytes(self) -> int:

@@ -1,0 +1,99 @@
+"""A recipe's final figures in each precision over several seeds, and those of the INT8 engines made of them.
+
+    .venv/bin/python bench/training/seeds.py examples/recipes/NAME.toml [--precisions fp32,bf16,fp16] [--seeds 0,1,2]
+        [--folder runs/seeds/NAME] [--jobs 1] [--set SECTION.KEY=VALUE ...] [--json]
+
+One process a run, `--jobs` of them at a time with one thread each (a thread count changes no bit of the result). A run
+that was interrupted goes on, and one that has ended is not repeated: its result lies in its folder. What matters is
+whether the means differ by more than the seeds do; the last columns are the INT8 engine's figure and how far it is from
+the FP32 mean, in per cent of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+
+def result_of(precision: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Of one run, which is made where its folder has none."""
+    folder = options.folder / f"{precision}-{seed}"
+    file = folder / "result.json"
+    if not file.exists():
+        sets = [f"train.precision={precision}", f"train.seed={seed}", f"train.folder={folder}", *options.set]
+        command = [sys.executable, "-m", "lowp.train", str(options.recipe), "--json", "--threads", str(options.threads)]
+        command += [word for s in sets for word in ("--set", s)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{precision}, seed {seed} failed:\n{done.stderr}")
+        file.write_text(done.stdout)
+        print(f"{precision}, seed {seed}: {json.loads(done.stdout)['metrics']}", file=sys.stderr, flush=True)
+    return dict(json.loads(file.read_text()))
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """Mean and sample deviation (0 of one)."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def rows_of(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A row for each metric and precision; `found` has FP32 first."""
+    rows = []
+    for metric in next(iter(found.values()))[0]["metrics"]:
+        base = None
+        for precision, runs in found.items():
+            mean, deviation = spread([r["metrics"][metric] for r in runs])
+            base = mean if base is None else base
+            row = {"metric": metric, "precision": precision, "mean": mean, "deviation": deviation}
+            row |= {"of_first": mean / base - 1, "seconds": statistics.mean(r["seconds"] for r in runs)}
+            if runs[0]["engine"]:
+                engine, wide = spread([r["engine"]["metrics"][metric] for r in runs])
+                own = statistics.mean(
+                    r["engine"]["metrics"][metric] / r["metrics"][metric] - 1 for r in runs if r["metrics"][metric]
+                )
+                row |= {"engine": runs[0]["engine"]["precision"], "engine_mean": engine, "engine_deviation": wide}
+                row |= {"engine_of_trained": own, "engine_of_first": engine / base - 1}
+            rows.append(row)
+    return rows
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--precisions", type=lambda t: t.split(","), default=["fp32", "bf16", "fp16"])
+    parser.add_argument("--seeds", type=lambda t: [int(s) for s in t.split(",")], default=[0, 1, 2])
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    options.folder = (options.folder or Path("runs", "seeds", options.recipe.stem)).resolve()
+    with ThreadPoolExecutor(options.jobs) as pool:
+        waiting = {(p, s): pool.submit(result_of, p, s, options) for s in options.seeds for p in options.precisions}
+    found = {p: [waiting[p, s].result() for s in options.seeds] for p in options.precisions}
+    rows = rows_of(found)
+    if options.json:
+        print(json.dumps({"recipe": str(options.recipe), "seeds": options.seeds, "rows": rows}, indent=1))
+        return
+    print(f"{'metric':12} {'trained in':10} {'mean':>8} {'±':>7} {'vs fp32':>8}", end="")
+    print(f" {'engine':>8} {'±':>7} {'vs own':>7} {'vs fp32':>8}")
+    for r in rows:
+        line = (
+            f"{r['metric']:12} {r['precision']:10} {r['mean']:8.4f} {r['deviation']:7.4f} {100 * r['of_first']:+7.2f}%"
+        )
+        if "engine" in r:
+            line += f" {r['engine_mean']:8.4f} {r['engine_deviation']:7.4f} {100 * r['engine_of_trained']:+6.2f}%"
+            line += f" {100 * r['engine_of_first']:+7.2f}%"
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
