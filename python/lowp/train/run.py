@@ -35,7 +35,8 @@ class Result:
         steps: taken in all, those before a resume included.
         metrics: of the last evaluation.
         skipped: steps whose gradients were not finite.
-        engine: file of the compiled model, its metrics and size; None where the recipe compiles nothing.
+        engine: files of what was compiled by name, their size together, and metrics; None where the recipe compiles
+            nothing.
         interrupted: Ctrl-C ended the run after a checkpoint; the same command goes on.
     """
 
@@ -267,25 +268,35 @@ class Run:
             return self.group.any(interrupted())
 
     def compile(self) -> dict[str, Any] | None:
-        """The engine that the recipe asks for, with its metrics beside the trained model's."""
+        """The engines that the recipe asks for, with their metrics beside the trained model's."""
         c = self.recipe.compile
         if c is None or not self.group.first:
             return None
         # A model that was trained with ranges has them; post-training quantization looks for its own.
         trained = self.trainer.qat if c.precision in ("int8", "auto") else None
-        model = self.task.export(**(self.trainer.quantized if trained else {}))
-        samples = None
-        if c.precision in ("int8", "auto") and trained is None:
-            samples = list(self.task.calibration(c.samples))
-        engine = compile_model(
-            model, c.precision, samples, strict=c.strict, threads=self.recipe.train.threads, progress=False
-        )
-        path = Path(self.recipe.train.folder) / "model.lowp"
-        engine.save(path)
-        figures = self.task.evaluate(engine)
+        folder, engines, files = Path(self.recipe.train.folder), {}, {}
+        for name, model in self.task.export(**(self.trainer.quantized if trained else {})).items():
+            samples = None
+            if c.precision in ("int8", "auto") and trained is None:
+                samples = list(self.task.calibration(name, c.samples))
+            engines[name] = compile_model(
+                model, c.precision, samples, strict=c.strict, threads=self.recipe.train.threads, progress=False
+            )
+            files[name] = folder / f"{name}.lowp"
+            engines[name].save(files[name])
+            size = files[name].stat().st_size / 2**20
+            self.report(f"'{files[name]}', {size:.1f} MiB, {engines[name].precision}")
+        if vocabulary := self.task.save_vocabulary(folder):
+            self.report(f"'{vocabulary}'")
+        figures = self.task.evaluate(engines)
         text = ", ".join(f"{k} {v:.4f} (trained {self.metrics.get(k, float('nan')):.4f})" for k, v in figures.items())
-        self.report(f"'{path}', {path.stat().st_size / 2**20:.1f} MiB, {engine.precision}: {text}")
-        return {"path": str(path), "precision": engine.precision, "bytes": path.stat().st_size, "metrics": figures}
+        self.report(f"as deployed: {text}")
+        return {
+            "files": {name: str(path) for name, path in files.items()},
+            "precision": next(iter(engines.values())).precision,
+            "bytes": sum(path.stat().st_size for path in files.values()),
+            "metrics": figures,
+        }
 
 
 def _silent(_: str) -> None:

@@ -1,7 +1,7 @@
 """The models that recipes train, built of lowp.nn: ResNet, BERT with a span head, GNMT, NeuMF."""
 
 from lowp.train.models.bert import Bert, BertConfig, BertForSpans, span_loss
-from lowp.train.models.gnmt import Gnmt, GnmtConfig, translate
+from lowp.train.models.gnmt import DeployedGnmt, Gnmt, GnmtConfig, translate
 from lowp.train.models.ncf import NeuMF
 from lowp.train.models.resnet import ResNet, resnet18, resnet50
 
@@ -9,6 +9,7 @@ __all__ = [
     "Bert",
     "BertConfig",
     "BertForSpans",
+    "DeployedGnmt",
     "Gnmt",
     "GnmtConfig",
     "NeuMF",

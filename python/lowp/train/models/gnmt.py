@@ -6,13 +6,14 @@ training computes all steps of a layer at once; attention is additive (Bahdanau 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from lowp import nn
+from lowp._engine import Engine
 from lowp.nn import Tensor
 from lowp.nn import functional as F  # noqa: N812 - the usual name
 
@@ -102,6 +103,14 @@ def padding_mask(lengths: Array, steps: int) -> Array:
     return np.where(np.arange(steps)[None] < np.asarray(lengths)[:, None], 0, -1e4).astype(np.float32)
 
 
+def padded_source(source: Sequence[int] | Array, end: int) -> tuple[Array, Array]:
+    """One sentence's tokens i64 [S, 1], padded with `end` to a multiple of 8 so that few shapes occur, and its length
+    i32 [1]."""
+    tokens = np.full((-(-len(source) // 8) * 8, 1), end, np.int64)
+    tokens[: len(source), 0] = source
+    return tokens, np.asarray([len(source)], np.int32)
+
+
 class Gnmt(nn.Module):
     """Scores of the target's next tokens, for training."""
 
@@ -152,11 +161,43 @@ class _Beam:
 
 
 class Translator(Protocol):
-    """What translate() wants: a Gnmt, or one whose parts are engines."""
+    """What translate() wants beside a Gnmt."""
 
-    encoder: Callable[..., Array]
-    decoder: Callable[..., tuple[Array, ...]]
-    initial_states: Callable[[int], tuple[Array, Array]]
+    def encoder(self, source: Array, lengths: Array) -> Array:
+        """As Encoder.forward()."""
+
+    def decoder(self, tokens: Array, memory: Array, mask: Array, h: Array, c: Array) -> tuple[Array, ...]:
+        """As Decoder.forward()."""
+
+    def initial_states(self, batch: int) -> tuple[Array, Array]:
+        """As Gnmt's."""
+
+
+class DeployedGnmt:
+    """A Gnmt of two engines, which `lowp train` writes as encoder.lowp and decoder.lowp.
+
+    >>> gnmt = DeployedGnmt(lowp.open("encoder.lowp"), lowp.open("decoder.lowp"))
+    >>> words = lowp.data.Subwords.load("subwords.json")
+    >>> words.decode(translate(gnmt, words.encode(["A dog runs."])[0], begin=1, end=2))
+    """
+
+    def __init__(self, encoder: Engine, decoder: Engine) -> None:
+        self._encoder, self._decoder = encoder, decoder
+        layers, _, hidden = next(i.shape for i in decoder.inputs if i.name == "h")
+        self._states = int(layers), int(hidden)
+
+    def encoder(self, source: Array, lengths: Array) -> Array:
+        """As Encoder.forward()."""
+        return next(iter(self._encoder.run({"source": source, "lengths": lengths}).values()))
+
+    def decoder(self, tokens: Array, memory: Array, mask: Array, h: Array, c: Array) -> tuple[Array, ...]:
+        """As Decoder.forward()."""
+        return tuple(self._decoder.run({"tokens": tokens, "memory": memory, "mask": mask, "h": h, "c": c}).values())
+
+    def initial_states(self, batch: int) -> tuple[Array, Array]:
+        """As Gnmt's."""
+        zeros = np.zeros((self._states[0], batch, self._states[1]), np.float32)
+        return zeros, zeros.copy()
 
 
 def translate(
@@ -182,13 +223,9 @@ def translate(
         beams: candidates kept in each step.
         longest: tokens at most.
     """
-    # A few lengths only, so that few programs are compiled.
-    steps = -(-len(source) // 8) * 8
-    tokens = np.full((steps, 1), end, np.int64)
-    tokens[: len(source), 0] = source
-    lengths = np.asarray([len(source)], np.int32)
+    tokens, lengths = padded_source(source, end)
     memory = np.repeat(model.encoder(tokens, lengths), beams, 1)
-    mask = np.repeat(padding_mask(lengths, steps), beams, 0)
+    mask = np.repeat(padding_mask(lengths, len(tokens)), beams, 0)
     h, c = model.initial_states(beams)
     alive = [_Beam([begin], 0.0 if i == 0 else -np.inf, np.zeros(len(source))) for i in range(beams)]
     done: list[tuple[float, list[int]]] = []

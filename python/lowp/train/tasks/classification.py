@@ -10,11 +10,11 @@ import numpy as np
 from lowp import data, errors, metrics, nn
 from lowp._model import Model
 from lowp.data import Loader
-from lowp.nn import Tensor
+from lowp.nn import Module, Tensor
 from lowp.nn import functional as F  # noqa: N812 - the usual name
 from lowp.train.models.resnet import BasicBlock, Bottleneck, ResNet
 from lowp.train.recipe import Recipe
-from lowp.train.tasks.task import Array, Batch, Runner, Task, slices
+from lowp.train.tasks.task import Array, Batch, Engines, Runner, Task, slices
 
 # Mean and standard deviation of the training images.
 _MEAN, _STD = np.float32(0.2860), np.float32(0.3530)
@@ -48,16 +48,7 @@ class Classification(Task):
 
     def loader(self, rank: int = 0, ranks: int = 1) -> Loader:
         """In another order each epoch; incomplete batches are left out."""
-        train = self.recipe.train
-        return Loader(
-            self._train,
-            train.batch_size,
-            seed=train.seed,
-            drop_last=True,
-            prefetch=self.recipe.data.prefetch,
-            rank=rank,
-            ranks=ranks,
-        )
+        return self._loader(self._train, rank, ranks)
 
     def batch(self, loaded: Any, step: int) -> Batch:
         """Normalized, and half of the images mirrored where the recipe says so."""
@@ -68,7 +59,7 @@ class Classification(Task):
             x[mirrored] = x[mirrored][..., ::-1]
         return Batch({"x": np.ascontiguousarray(x)}, {"label": loaded["label"]})
 
-    def evaluate(self, run: Any) -> dict[str, float]:
+    def evaluate(self, run: Module | Engines) -> dict[str, float]:
         """Top-1 accuracy on the 10,000 test images."""
         runner, right = Runner(run), 0.0
         x, labels = self._test.arrays["x"], self._test.arrays["label"]
@@ -77,11 +68,11 @@ class Classification(Task):
             right += metrics.accuracy(scores, labels[part]) * len(scores)
         return {"accuracy": right / len(x)}
 
-    def export(self, **quantized: Any) -> Model:
+    def export(self, **quantized: Any) -> dict[str, Model]:
         """x [N, 1, 28, 28] to output [N, 10]."""
-        return nn.to_model(self.model, {"x": np.zeros((1, 1, 28, 28), np.float32)}, **quantized)
+        return {"model": nn.to_model(self.model, {"x": np.zeros((1, 1, 28, 28), np.float32)}, **quantized)}
 
-    def calibration(self, count: int) -> Iterable[dict[str, Array]]:
+    def calibration(self, name: str, count: int) -> Iterable[dict[str, Array]]:
         """The first training images."""
         for i in range(min(count, len(self._train))):
             yield {"x": (self._train.arrays["x"][i : i + 1] - _MEAN) / _STD}

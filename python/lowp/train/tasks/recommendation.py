@@ -10,11 +10,11 @@ import numpy as np
 from lowp import data, metrics, nn
 from lowp._model import Model
 from lowp.data import Loader
-from lowp.nn import Tensor
+from lowp.nn import Module, Tensor
 from lowp.nn import functional as F  # noqa: N812 - the usual name
 from lowp.train.models.ncf import NeuMF
 from lowp.train.recipe import Recipe
-from lowp.train.tasks.task import Array, Batch, Runner, Task
+from lowp.train.tasks.task import Array, Batch, Engines, Runner, Task
 
 
 class Recommendation(Task):
@@ -37,33 +37,25 @@ class Recommendation(Task):
 
     def loader(self, rank: int = 0, ranks: int = 1) -> Loader:
         """Positives and negatives, the latter drawn anew each epoch."""
-        train = self.recipe.train
-        return Loader(
-            self._data.train,
-            train.batch_size,
-            seed=train.seed,
-            drop_last=True,
-            prefetch=self.recipe.data.prefetch,
-            rank=rank,
-            ranks=ranks,
-        )
+        return self._loader(self._data.train, rank, ranks)
 
     def batch(self, loaded: Any, step: int) -> Batch:
         """As it is."""
         return Batch({"user": loaded["user"], "item": loaded["item"]}, {"label": loaded["label"]})
 
-    def evaluate(self, run: Any) -> dict[str, float]:
+    def evaluate(self, run: Module | Engines) -> dict[str, float]:
         """HR@10 and NDCG@10 of each user's last film among 99 untouched ones."""
         users, items = self._data.test.arrays["user"], self._data.test.arrays["items"]
         flat = {"user": np.repeat(users, items.shape[1]), "item": np.ascontiguousarray(items.reshape(-1))}
         scores = Runner(run)(flat, ("output",))["output"].reshape(items.shape)
         return {"hit_rate": metrics.hit_rate(scores, 10), "ndcg": metrics.ndcg(scores, 10)}
 
-    def export(self, **quantized: Any) -> Model:
+    def export(self, **quantized: Any) -> dict[str, Model]:
         """user and item i64 [N] to output f32 [N]."""
-        return nn.to_model(self.model, {"user": np.zeros(1, np.int64), "item": np.zeros(1, np.int64)}, **quantized)
+        example = {name: np.zeros(1, np.int64) for name in ("user", "item")}
+        return {"model": nn.to_model(self.model, example, **quantized)}
 
-    def calibration(self, count: int) -> Iterable[dict[str, Array]]:
+    def calibration(self, name: str, count: int) -> Iterable[dict[str, Array]]:
         """Batches of 128 pairs of the first epoch, in its order."""
         pairs = self._data.train.for_epoch(0)
         order = np.random.Generator(np.random.Philox(0)).permutation(len(pairs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ import numpy as np
 from lowp import data, errors, metrics, nn, zoo
 from lowp._model import Model
 from lowp.data import Loader, SpanFeatures
-from lowp.nn import Tensor
+from lowp.nn import Module, Tensor
 from lowp.train.models.bert import BertConfig, BertForSpans, span_loss
 from lowp.train.recipe import Recipe
-from lowp.train.tasks.task import Array, Batch, Runner, Task, slices
+from lowp.train.tasks.task import Array, Batch, Engines, Runner, Task, slices
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -71,22 +72,13 @@ class Spans(Task):
 
     def loader(self, rank: int = 0, ranks: int = 1) -> Loader:
         """Windows in another order each epoch."""
-        train = self.recipe.train
-        return Loader(
-            self._train,
-            train.batch_size,
-            seed=train.seed,
-            drop_last=True,
-            prefetch=self.recipe.data.prefetch,
-            rank=rank,
-            ranks=ranks,
-        )
+        return self._loader(self._train, rank, ranks)
 
     def batch(self, loaded: Any, step: int) -> Batch:
         """By name."""
         return Batch({n: loaded[n] for n in _INPUTS}, {n: loaded[n] for n in ("start", "end")})
 
-    def evaluate(self, run: Any) -> dict[str, float]:
+    def evaluate(self, run: Module | Engines) -> dict[str, float]:
         """Exact match and F1 on the held-out questions."""
         runner = Runner(run)
         scores: dict[str, list[Array]] = {"start": [], "end": []}
@@ -98,12 +90,18 @@ class Spans(Task):
         right = {q.id: [a.text for a in q.answers] for q in self._test.questions}
         return {"f1": metrics.f1(found, right), "exact_match": metrics.exact_match(found, right)}
 
-    def export(self, **quantized: Any) -> Model:
+    def export(self, **quantized: Any) -> dict[str, Model]:
         """Tokens [N, length] to start and end [N, length]."""
         example = {n: np.zeros((1, self._length), np.int64) for n in _INPUTS}
-        return nn.to_model(self.model, example, **quantized)
+        return {"model": nn.to_model(self.model, example, **quantized)}
 
-    def calibration(self, count: int) -> Iterable[dict[str, Array]]:
+    def save_vocabulary(self, folder: Path) -> Path:
+        """tokenizer.json, in the form of the package tokenizers."""
+        path = folder / "tokenizer.json"
+        self._tokenizer.save(str(path))
+        return path
+
+    def calibration(self, name: str, count: int) -> Iterable[dict[str, Array]]:
         """The first windows to train on."""
         for i in range(min(count, len(self._train))):
             arrays = self._train.take(np.array([i]))

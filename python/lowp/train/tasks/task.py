@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lowp.nn import Module, Tensor
 from lowp.train.recipe import Recipe
 
 Array = np.ndarray[Any, Any]
+Engines = Mapping[str, Engine]
 
 
 @dataclass(frozen=True)
@@ -60,23 +62,42 @@ class Task(ABC):
         """From what the loader gives; what is random in it is keyed by the recipe's seed and the step."""
 
     @abstractmethod
-    def evaluate(self, run: Any) -> dict[str, float]:
-        """Figures on held-out data; `run` is the model or an engine of :meth:`export`, called with arrays by name."""
+    def evaluate(self, run: Module | Engines) -> dict[str, float]:
+        """Figures on held-out data, computed by the model or by engines of what :meth:`export` gives."""
 
     @abstractmethod
-    def export(self, **quantized: Any) -> Model:
-        """The trained model with free batch, for :func:`lowp.compile`; `quantized`: see :func:`lowp.nn.to_model`."""
+    def export(self, **quantized: Any) -> dict[str, Model]:
+        """What is deployed, by name ("model" where it is one), with free batch, for :func:`lowp.compile`; `quantized`:
+        see :func:`lowp.nn.to_model`."""
 
     @abstractmethod
-    def calibration(self, count: int) -> Iterable[dict[str, Array]]:
-        """Inputs of the exported model from the training data."""
+    def calibration(self, name: str, count: int) -> Iterable[dict[str, Array]]:
+        """Inputs of what :meth:`export` gives by this name, from the training data."""
+
+    def save_vocabulary(self, folder: Path) -> Path | None:
+        """Writes what turns text into the engines' inputs; None where they take no text."""
+        return None
+
+    def _loader(self, dataset: Any, rank: int, ranks: int, **options: Any) -> Loader:
+        """By the recipe; incomplete batches are left out."""
+        r = self.recipe
+        return Loader(
+            dataset,
+            r.train.batch_size,
+            seed=r.train.seed,
+            drop_last=True,
+            prefetch=r.data.prefetch,
+            rank=rank,
+            ranks=ranks,
+            **options,
+        )
 
 
 class Runner:
-    """Calls a module, or an engine made of it, with arrays by name, and gives outputs by name."""
+    """Calls a module, or the one engine made of it, with arrays by name, and gives outputs by name."""
 
-    def __init__(self, target: Module | Engine) -> None:
-        self._target = target
+    def __init__(self, target: Module | Engines) -> None:
+        self._target = target if isinstance(target, Module) else target["model"]
 
     def __call__(self, inputs: dict[str, Array], names: tuple[str, ...]) -> dict[str, Array]:
         """`names` are those of the outputs, in order."""

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lowp import data, errors, metrics, nn
-from lowp._engine import Engine
 from lowp._model import Model
 from lowp.data import Loader, Subwords, TranslationDataset
-from lowp.nn import Tensor
-from lowp.train.models.gnmt import Gnmt, GnmtConfig, padding_mask, translate, translation_loss
+from lowp.nn import Module, Tensor
+from lowp.train.models.gnmt import (
+    DeployedGnmt,
+    Gnmt,
+    GnmtConfig,
+    padded_source,
+    padding_mask,
+    translate,
+    translation_loss,
+)
 from lowp.train.recipe import Recipe
-from lowp.train.tasks.task import Array, Batch, Task
+from lowp.train.tasks.task import Array, Batch, Engines, Task
 
 _BEGIN, _END = 1, 2
-
-
-class _Deployed:
-    """The model with its decoder's step computed by an engine."""
-
-    def __init__(self, model: Gnmt, engine: Engine) -> None:
-        self.encoder, self.initial_states, self._engine = model.encoder, model.initial_states, engine
-
-    def decoder(self, tokens: Array, memory: Array, mask: Array, h: Array, c: Array) -> tuple[Array, ...]:
-        """As Decoder.forward()."""
-        return tuple(self._engine.run({"tokens": tokens, "memory": memory, "mask": mask, "h": h, "c": c}).values())
 
 
 class Translation(Task):
@@ -48,7 +45,7 @@ class Translation(Task):
             held_out = max(int(d.samples * d.validation), 1)
             train, test = data.generated_pairs(d.samples), data.generated_pairs(held_out, start=d.samples)
         self._words = Subwords.train((s for pair in train for s in pair), d.vocabulary)
-        self._test = test[: options.get("test_sentences", 200)]
+        self.held_out = test[: options.get("test_sentences", 200)]
         self._train = TranslationDataset(train, self._words, self._words, d.max_length)
         layers = options.get("layers", 2)
         self.model = Gnmt(
@@ -68,18 +65,7 @@ class Translation(Task):
 
     def loader(self, rank: int = 0, ranks: int = 1) -> Loader:
         """Sentences of like length together."""
-        train = self.recipe.train
-        return Loader(
-            self._train,
-            train.batch_size,
-            seed=train.seed,
-            drop_last=True,
-            collate=self._train.collate,
-            lengths=self._train.lengths,
-            prefetch=self.recipe.data.prefetch,
-            rank=rank,
-            ranks=ranks,
-        )
+        return self._loader(self._train, rank, ranks, collate=self._train.collate, lengths=self._train.lengths)
 
     def batch(self, loaded: Any, step: int) -> Batch:
         """Time first, as LSTMs want it."""
@@ -97,22 +83,31 @@ class Translation(Task):
         }
         return Batch(inputs, {"labels": labels, "weights": weights / weights.sum()})
 
-    def evaluate(self, run: Any) -> dict[str, float]:
+    def evaluate(self, run: Module | Engines) -> dict[str, float]:
         """BLEU of beam search on held-out sentences."""
-        if isinstance(run, Engine):
-            run = _Deployed(self.model, run)
-        sources = self._words.encode([s for s, _ in self._test])
+        return {"bleu": self.bleu(run, self.held_out)}
+
+    def bleu(self, run: Module | Engines, pairs: Sequence[tuple[str, str]]) -> float:
+        """Of beam search on other sentences."""
+        model = self.model if isinstance(run, Module) else DeployedGnmt(run["encoder"], run["decoder"])
+        sources = self._words.encode([s for s, _ in pairs])
         found = [
-            self._words.decode(translate(run, s, _BEGIN, _END, beams=self._beams, longest=2 * len(s) + 10))
+            self._words.decode(translate(model, s, _BEGIN, _END, beams=self._beams, longest=2 * len(s) + 10))
             for s in sources
         ]
-        return {"bleu": metrics.bleu(found, [t for _, t in self._test])}
+        return metrics.bleu(found, [t for _, t in pairs])
 
-    def export(self, **quantized: Any) -> Model:
-        """The decoder's step: tokens [1, N], memory [S, N, hidden], mask [N, S] and states."""
+    def export(self, **quantized: Any) -> dict[str, Model]:
+        """encoder: source i64 [S, N] and lengths i32 [N] to memory [S, N, hidden]. decoder, a step: tokens i64 [1, N],
+        memory, mask [N, S] and states to scores, states and weights."""
         if quantized:
-            raise errors.Unsupported("[qat]: the decoder alone is exported, recurrences are not rounded in training")
+            raise errors.Unsupported("[qat]: encoder and decoder are exported apart, and recurrences are not rounded")
         c = self.model.config
+        encoder = nn.to_model(
+            self.model.encoder,
+            {"source": np.zeros((8, 1), np.int64), "lengths": np.full(1, 8, np.int32)},
+            free={"source": ["S", "N"], "lengths": ["N"]},
+        )
         example = {
             "tokens": np.zeros((1, 1), np.int64),
             "memory": np.zeros((8, 1, c.hidden), np.float32),
@@ -127,23 +122,35 @@ class Translation(Task):
             "h": [c.decoder_layers, "N", c.hidden],
             "c": [c.decoder_layers, "N", c.hidden],
         }
-        return nn.to_model(self.model.decoder, example, free=free)
+        return {"encoder": encoder, "decoder": nn.to_model(self.model.decoder, example, free=free)}
 
-    def calibration(self, count: int) -> Iterable[dict[str, Array]]:
-        """The decoder's inputs as greedy decoding of training sentences meets them."""
+    def save_vocabulary(self, folder: Path) -> Path:
+        """subwords.json, for :meth:`lowp.data.Subwords.load`."""
+        path = folder / "subwords.json"
+        self._words.save(path)
+        return path
+
+    def calibration(self, name: str, count: int) -> Iterable[dict[str, Array]]:
+        """Training sentences for the encoder; for the decoder its inputs as translating them meets them."""
         given = 0
         for sample in self._train:
-            source = sample["source"]
-            steps = -(-len(source) // 8) * 8
-            tokens = np.full((steps, 1), _END, np.int64)
-            tokens[: len(source), 0] = source
-            lengths = np.asarray([len(source)], np.int32)
-            memory, mask = self.model.encoder(tokens, lengths), padding_mask(lengths, steps)
-            h, c = self.model.initial_states(1)
-            for token in sample["target"][:-1]:
-                feed = {"tokens": np.asarray([[token]]), "memory": memory, "mask": mask, "h": h, "c": c}
-                yield feed
+            tokens, lengths = padded_source(sample["source"], _END)
+            if name == "encoder":
+                yield {"source": tokens, "lengths": lengths}
                 given += 1
-                if given == count:
-                    return
-                _, h, c, _ = self.model.decoder(**feed)
+            else:
+                for feed in self._decoder_steps(tokens, lengths, sample["target"][:-1]):
+                    yield feed
+                    given += 1
+                    if given == count:
+                        break
+            if given == count:
+                return
+
+    def _decoder_steps(self, source: Array, lengths: Array, target: Array) -> Iterable[dict[str, Array]]:
+        memory, mask = self.model.encoder(source, lengths), padding_mask(lengths, len(source))
+        h, c = self.model.initial_states(1)
+        for token in target:
+            feed = {"tokens": np.asarray([[token]]), "memory": memory, "mask": mask, "h": h, "c": c}
+            yield feed
+            _, h, c, _ = self.model.decoder(**feed)
