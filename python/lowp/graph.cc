@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstring>
 #include <mutex>
 
 #include "arrays.h"
@@ -20,7 +21,12 @@ namespace {
 
 // A graph under construction; nothing may be added once a program was made of it.
 struct Graph {
-  std::shared_ptr<ir::Graph> graph = std::make_shared<ir::Graph>();
+  struct Content {
+    BufferViews states;  // the arrays that the graph's states are
+    ir::Graph graph;
+  };
+  std::shared_ptr<Content> content = std::make_shared<Content>();
+  std::shared_ptr<ir::Graph> graph{content, &content->graph};
 };
 
 struct Value {
@@ -87,15 +93,32 @@ Value input(const Graph& g, const std::string& name, const std::string& dtype, n
   return {g.graph, g.graph->add_input(name, type_from(dtype, shape))};
 }
 
-Value state(const Graph& g, const std::string& name, const std::string& dtype, nb::handle shape) {
+// `array`: pair of buffer and shape.
+ir::Tensor add_view(const Graph& g, DType dtype, nb::handle array) {
+  g.content->states.add(dtype, nb::object(array[0]), nb::object(array[1]), true);
+  return g.content->states.tensors().back();
+}
+
+Value state(const Graph& g, const std::string& name, const std::string& dtype, nb::handle array) {
   for (const ir::State& s : g.graph->states()) {
     if (s.name == name) throw_status(error(Code::kInvalidArgument, "there is a state '{}' already", name));
   }
-  const ir::TensorType type = type_from(dtype, shape);
-  if (!type.concrete())
-    throw_status(
-        error(Code::kShapeMismatch, "state '{}' is {}, a state's extents are numbers", name, type.to_string()));
-  return {g.graph, g.graph->add_state(name, value_or_throw(ir::Tensor::allocate(type.dtype, type.extents())))};
+  return {g.graph, g.graph->add_state(name, add_view(g, dtype_named(dtype), array))};
+}
+
+// The state lives in the array from now on.
+void move_state(const Graph& g, const std::string& name, nb::handle array) {
+  for (ir::State& s : g.graph->states()) {
+    if (s.name != name) continue;
+    ir::Tensor view = add_view(g, s.value->type.dtype, array);
+    if (!(view.type() == s.value->type))
+      throw_status(error(Code::kShapeMismatch, "state '{}' is {}, the array {}", name, s.value->type.to_string(),
+                         view.type().to_string()));
+    if (view.bytes() > 0) std::memcpy(view.mutable_raw(), s.initial.raw(), view.bytes());
+    s.initial = view;
+    return;
+  }
+  throw_status(error(Code::kInvalidArgument, "there is no state '{}'", name));
 }
 
 Value constant(const Graph& g, const std::string& name, nb::handle triple) {
@@ -202,10 +225,10 @@ class Program {
     options.threads = threads;
     options.profile = profile;
     options.arena = workspace_->arena;
-    for (const ir::State& s : graph_->states()) {
+    for (ir::State& s : graph_->states()) {
       const nb::object pair = states[s.name.c_str()];
       state_views_.add(s.value->type.dtype, pair[0], pair[1], true);
-      options.states[s.name] = state_views_.tensors().back();
+      options.states[s.name] = s.initial = state_views_.tensors().back();
     }
     auto engine = std::make_shared<runtime::Engine>(std::move(graph_));
     session_ = value_or_throw(runtime::Session::create(std::move(engine), std::move(options)));
@@ -278,8 +301,10 @@ void bind_graph(nb::module_& module) {
   nb::class_<Graph>(module, "Graph", "A graph under construction.")
       .def(nb::init<>())
       .def("input", &input, nb::arg("name"), nb::arg("dtype"), nb::arg("shape"))
-      .def("state", &state, nb::arg("name"), nb::arg("dtype"), nb::arg("shape"),
-           "A value that persists between runs; a program is given its memory.")
+      .def("state", &state, nb::arg("name"), nb::arg("dtype"), nb::arg("array"),
+           "A value that persists between runs, in this array (buffer and shape).")
+      .def("move_state", &move_state, nb::arg("name"), nb::arg("array"),
+           "Copies a state's content to this array (buffer and shape), where it lives from now on.")
       .def("constant", &constant, nb::arg("name"), nb::arg("array"), "From (buffer, shape, dtype name).")
       .def("op", &op, nb::arg("name"), nb::arg("inputs"), nb::arg("attributes"), nb::arg("outputs"), nb::arg("domain"),
            nb::arg("node_name"), "Adds a node; gives its outputs.")
@@ -293,11 +318,11 @@ void bind_graph(nb::module_& module) {
             nb::list list;
             for (const ir::State& s : g.graph->states()) {
               if (!known.contains(s.name.c_str()))
-                list.append(nb::make_tuple(describe(s.name, s.value->type), to_numpy(s.initial)));
+                list.append(describe(s.name, s.value->type));
             }
             return list;
           },
-          nb::arg("known"), "Description and initial content of each state but those whose names are known.")
+          nb::arg("known"), "Description of each state but those whose names are known.")
       .def(
           "fake_quantize",
           [](const Graph& g, int levels, float momentum, bool observe, const std::vector<std::string>& exclude) {

@@ -10,7 +10,7 @@ import numpy as np
 from lowp import _core, errors
 from lowp._arrays import TensorInfo, from_buffer, tensor_infos
 from lowp._model import Model
-from lowp.nn._trace import Tracer, buffer_of, core_dtype, tracing
+from lowp.nn._trace import Tracer, buffer_of, core_dtype, state_buffer, tracing
 from lowp.nn.module import Module
 from lowp.nn.tensor import Tensor
 from lowp.quant import Qat
@@ -75,7 +75,7 @@ class Program:
     ) -> None:
         arrays = {name: p.data for name, p in tracer.states.items()} | dict(extra or {})
         self._arrays = arrays  # the core writes to their memory
-        buffers = {n: _state_buffer(a) for n, a in arrays.items()}
+        buffers = {n: state_buffer(a) for n, a in arrays.items()}
         self.core = _core.Program(tracer.graph, threads, profile, buffers, workspace)
         self.inputs: Sequence[TensorInfo] = tensor_infos(self.core.inputs)
         self.outputs: Sequence[TensorInfo] = tensor_infos(self.core.outputs)
@@ -116,13 +116,6 @@ class Programs:
     def arena_bytes(self) -> int:
         """What the largest needs."""
         return max((p.core.arena_bytes for p in self._kept.values()), default=0)
-
-
-def _state_buffer(array: Array) -> tuple[Array, tuple[int, ...]]:
-    buffer, shape = buffer_of(array)
-    if not np.shares_memory(buffer, array) and array.size:
-        raise errors.InternalError("a state's array is not contiguous")
-    return buffer, shape
 
 
 def signature(arrays: Mapping[str, Array]) -> tuple[Any, ...]:

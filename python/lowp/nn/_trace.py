@@ -38,6 +38,14 @@ def buffer_of(array: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], tuple[
     return array, shape
 
 
+def state_buffer(array: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], tuple[int, ...]]:
+    """The array's own memory as the core reads and writes it."""
+    buffer, shape = buffer_of(array)
+    if not np.shares_memory(buffer, array) and array.size:
+        raise errors.InternalError("a state's array is not contiguous")
+    return buffer, shape
+
+
 class Tracer:
     """One graph under construction, with the states that stand for the parameters and buffers of `root`."""
 
@@ -92,7 +100,7 @@ class Tracer:
                     "a parameter is used that is no attribute of the model or of a module in it"
                     " (assign it to self in __init__, lists of modules belong into nn.ModuleList)"
                 )
-            value = self.graph.state(name, core_dtype(parameter.data.dtype), list(parameter.data.shape))
+            value = self.graph.state(name, core_dtype(parameter.data.dtype), state_buffer(parameter.data))
             self._values[id(parameter)] = value
             self.states[name] = parameter
         return Tensor(self, value)

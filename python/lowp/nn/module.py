@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
@@ -14,12 +15,18 @@ from lowp.nn.tensor import Tensor
 _ALIGNMENT = 64
 
 
-def aligned(array: Any) -> np.ndarray[Any, Any]:
-    """A copy that begins at a multiple of 64 bytes, as kernels like it."""
-    array = np.asarray(array)
-    raw = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+    """An array that begins at a multiple of 64 bytes, as kernels like it."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
-    result = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def aligned(array: Any) -> np.ndarray[Any, Any]:
+    """A copy that begins there."""
+    array = np.asarray(array)
+    result = aligned_empty(array.shape, array.dtype)
     result[...] = array
     return result
 

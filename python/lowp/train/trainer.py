@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from lowp import _core, errors
-from lowp._arrays import from_buffer, tensor_infos
+from lowp._arrays import tensor_infos
 from lowp._model import Model
 from lowp.amp import LossScale, loss_scale_of
 from lowp.nn._run import Array, Program, Programs, as_arrays, call, named_outputs, signature, to_model
-from lowp.nn._trace import Tracer, tracing
-from lowp.nn.module import Buffer, Module, aligned
+from lowp.nn._trace import Tracer, state_buffer, tracing
+from lowp.nn.module import Buffer, Module, aligned_empty
 from lowp.nn.tensor import Tensor
 from lowp.optim import Optimizer
 from lowp.quant import Qat
@@ -355,15 +355,18 @@ class Trainer:
 
     def _add_states(self, tracer: Tracer) -> None:
         known = tracer.states.keys() | self._states.keys()
-        for (name, dtype, shape), (array, extents) in tracer.graph.states(known):
-            info = tensor_infos([(name, dtype, tuple(shape))])[0]
-            initial = from_buffer(info, array, extents)
-            restored = self._pending.pop(name, None)
-            if restored is not None and restored.shape != initial.shape:
-                raise errors.ShapeMismatch(
-                    f"the checkpoint's '{name}' has shape {list(restored.shape)}, the step's {list(initial.shape)}"
-                )
-            self._states[name] = aligned(initial if restored is None else restored.astype(initial.dtype))
+        for info in tensor_infos(tracer.graph.states(known)):
+            array = aligned_empty(tuple(map(int, info.shape or ())), info.dtype)
+            tracer.graph.move_state(info.name, state_buffer(array))
+            restored = self._pending.pop(info.name, None)
+            if restored is not None:
+                if restored.shape != array.shape:
+                    raise errors.ShapeMismatch(
+                        f"the checkpoint's '{info.name}' has shape {list(restored.shape)},"
+                        f" the step's {list(array.shape)}"
+                    )
+                array[...] = restored
+            self._states[info.name] = array
 
     # ---- content
 
