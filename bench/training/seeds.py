@@ -1,17 +1,19 @@
 """A recipe's final figures in each precision over several seeds, and those of the INT8 engines made of them.
 
     .venv/bin/python bench/training/seeds.py examples/recipes/NAME.toml [--precisions fp32,bf16,fp16] [--seeds 0,1,2]
-        [--folder runs/seeds/NAME] [--jobs 1] [--set SECTION.KEY=VALUE ...] [--json]
+        [--folder runs/seeds/NAME] [--jobs 1] [--set SECTION.KEY=VALUE ...] [--json] [--plot FILE.svg]
 
 One process a run, `--jobs` of them at a time with one thread each (a thread count changes no bit of the result). A run
 that was interrupted goes on, and one that has ended is not repeated: its result lies in its folder. What matters is
 whether the means differ by more than the seeds do; the last columns are the INT8 engine's figure and how far it is from
-the FP32 mean, in per cent of it.
+the FP32 mean, in per cent of it. `--plot` draws loss and metric over the steps; it wants matplotlib, which
+build/bench-venv has (bench/setup.sh).
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import statistics
 import subprocess
@@ -63,6 +65,39 @@ def rows_of(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return rows
 
 
+def curve(folder: Path, column: str) -> tuple[list[int], list[float]]:
+    """Steps and values of a column of log.csv."""
+    with (folder / "log.csv").open(newline="") as file:
+        points = [(int(row["step"]), float(row[column])) for row in csv.DictReader(file) if row[column]]
+    return [p[0] for p in points], [p[1] for p in points]
+
+
+def draw(path: Path, metric: str, options: argparse.Namespace) -> None:
+    """Training loss, smoothed over nine points, and the metric on held-out data: a line for each run."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "lowp"}
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for precision, color in zip(options.precisions, ("tab:blue", "tab:orange", "tab:green"), strict=False):
+        for seed in options.seeds:
+            folder = options.folder / f"{precision}-{seed}"
+            label = precision if seed == options.seeds[0] else None
+            steps, losses = curve(folder, "loss")
+            smooth = [statistics.mean(losses[max(i - 4, 0) : i + 5]) for i in range(len(losses))]
+            left.plot(steps, smooth, color=color, linewidth=0.8, alpha=0.7, label=label)
+            steps, values = curve(folder, metric)
+            right.plot(steps, values, color=color, linewidth=0.8, alpha=0.7, marker="o", markersize=3, label=label)
+    for axes, title in ((left, "training loss"), (right, metric.replace("_", " "))):
+        axes.set(xlabel="step", title=title)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    left.set_yscale("log")
+    figure.savefig(path)
+
+
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -74,12 +109,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg")
     options = parser.parse_args()
     options.folder = (options.folder or Path("runs", "seeds", options.recipe.stem)).resolve()
     with ThreadPoolExecutor(options.jobs) as pool:
         waiting = {(p, s): pool.submit(result_of, p, s, options) for s in options.seeds for p in options.precisions}
     found = {p: [waiting[p, s].result() for s in options.seeds] for p in options.precisions}
     rows = rows_of(found)
+    if options.plot:
+        draw(options.plot, rows[0]["metric"], options)
     if options.json:
         print(json.dumps({"recipe": str(options.recipe), "seeds": options.seeds, "rows": rows}, indent=1))
         return

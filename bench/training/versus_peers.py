@@ -1,10 +1,11 @@
-"""Time and memory of a training step: lowp beside PyTorch on the same four networks.
+"""Time and memory of a training step: lowp beside PyTorch and TensorFlow on the same four networks.
 
-    bench/setup_torch.sh                                             # once: build/torch-venv
-    .venv/bin/python bench/training/versus_torch.py [--models ncf,lstm] [--precisions fp32,bf16] [--rounds 3] [--json]
+    bench/setup_torch.sh && bench/setup_tensorflow.sh                # once: build/torch-venv, build/tensorflow-venv
+    .venv/bin/python bench/training/versus_peers.py [--models ncf,lstm] [--precisions fp32,bf16] [--rounds 3] [--json]
 
-The networks, batches and the optimizer are those of torch_steps.py. Engines run in processes of their own, in turns,
-`--rounds` times; medians of all steps are compared. Peak memory is that of the process over the engine's idle one.
+The networks, batches and the optimizer are those of torch_steps.py and tf_steps.py. Engines run in processes of their
+own, in turns, `--rounds` times; medians of all steps are compared. TensorFlow is timed with and without XLA. Peak
+memory is that of the process over the idle engine's. A peer whose venv is missing is left out.
 """
 
 from __future__ import annotations
@@ -81,6 +82,18 @@ def run_lowp(name: str, precision: str, threads: int, steps: int) -> dict[str, A
     }
 
 
+def run_tensorflow(name: str, threads: int, steps: int, xla: bool) -> dict[str, Any]:
+    """The same in TensorFlow's venv."""
+    import tensorflow as tf
+    import tf_steps
+
+    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    times = tf_steps.step_times(tf_steps.CASES[name.removesuffix("_sparse")](), xla, steps)
+    return {"ms": times, "peak_mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024}
+
+
 def run_torch(name: str, precision: str, threads: int, steps: int) -> dict[str, Any]:
     """The same in this process, which is that of the other venv."""
     import torch
@@ -96,8 +109,7 @@ def run_torch(name: str, precision: str, threads: int, steps: int) -> dict[str, 
 
 def child(engine: str, name: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
     """One engine in a process of its own."""
-    python = sys.executable if engine == "lowp" else str(options.torch)
-    command = [python, __file__, "--child", engine, name, precision]
+    command = [str(options.pythons[engine]), __file__, "--child", engine, name, precision]
     command += ["--threads", str(options.threads), "--steps", str(options.steps)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -106,8 +118,9 @@ def child(engine: str, name: str, precision: str, options: argparse.Namespace) -
 
 
 def compare(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of one network: PyTorch in FP32, lowp in each precision."""
-    contenders = [("torch", "fp32"), *(("lowp", p) for p in options.precisions)]
+    """Rows of one network: peers in FP32, lowp in each precision."""
+    peers = [(e, "fp32") for e in ("torch", "tensorflow", "tensorflow-xla") if options.pythons[e].exists()]
+    contenders = [*peers, *(("lowp", p) for p in options.precisions)]
     found: dict[tuple[str, str], list[dict[str, Any]]] = {c: [] for c in contenders}
     for _ in range(options.rounds):
         for engine, precision in contenders:
@@ -119,7 +132,7 @@ def compare(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         row |= {"min_ms": min(ms)} | {k: v for k, v in runs[0].items() if k != "ms"}
         rows.append(row)
     for row in rows:
-        row["times_as_fast_as_torch"] = rows[0]["median_ms"] / row["median_ms"]
+        row["versus_peers"] = min(r["median_ms"] for r in rows[: len(peers)]) / row["median_ms"] if peers else None
     return rows
 
 
@@ -131,24 +144,35 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--torch", type=Path, default=_ROOT / "build" / "torch-venv" / "bin" / "python")
+    for peer in ("torch", "tensorflow"):
+        parser.add_argument(f"--{peer}", type=Path, default=_ROOT / "build" / f"{peer}-venv" / "bin" / "python")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         engine, name, precision = options.child
-        run = run_lowp if engine == "lowp" else run_torch
-        print(json.dumps(run(name, precision, options.threads, options.steps)))
+        if engine.startswith("tensorflow"):
+            result = run_tensorflow(name, options.threads, options.steps, engine.endswith("xla"))
+        else:
+            run = run_lowp if engine == "lowp" else run_torch
+            result = run(name, precision, options.threads, options.steps)
+        print(json.dumps(result))
         return
+    options.pythons = {
+        "lowp": Path(sys.executable),
+        "torch": options.torch,
+        "tensorflow": options.tensorflow,
+        "tensorflow-xla": options.tensorflow,
+    }
     rows = [r for name in options.models.split(",") for r in compare(name, options)]
     if options.json:
         print(json.dumps({"threads": options.threads, "rows": rows}, indent=1))
         return
-    print(f"{'network':11} {'engine':6} {'':5} {'median ms':>10} {'min ms':>8} {'x torch':>8} {'peak MiB':>9}")
+    print(f"{'network':11} {'engine':14} {'':5} {'median ms':>10} {'min ms':>8} {'x peers':>8} {'peak MiB':>9}")
     for r in rows:
         print(
-            f"{r['model']:11} {r['engine']:6} {r['precision']:5} {r['median_ms']:10.1f} {r['min_ms']:8.1f}"
-            f" {r['times_as_fast_as_torch']:8.2f} {r['peak_mib']:9.0f}"
+            f"{r['model']:11} {r['engine']:14} {r['precision']:5} {r['median_ms']:10.1f} {r['min_ms']:8.1f}"
+            f" {r['versus_peers'] or 0:8.2f} {r['peak_mib']:9.0f}"
         )
 
 

@@ -1,0 +1,122 @@
+"""Time of a training step in TensorFlow (Keras); bench/setup_tensorflow.sh makes its venv.
+
+    build/tensorflow-venv/bin/python bench/training/tf_steps.py [--model ncf] [--xla] [--threads 2] [--json]
+
+The networks are those of torch_steps.py, in Keras' own layers and with its channels-last images; a step is
+`train_on_batch`, compiled as a graph, by XLA where asked for: which of them is faster depends on the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+Case = tuple[Any, Any, Any]  # network, inputs, labels
+_RNG = np.random.default_rng(0)
+
+
+def _normal(*shape: int) -> Any:
+    return _RNG.standard_normal(shape).astype(np.float32)
+
+
+def _conv(x: Any, width: int, kernel: int, stride: int, relu: bool) -> Any:
+    x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False)(x)
+    x = layers.BatchNormalization(epsilon=1e-5)(x)
+    return layers.ReLU()(x) if relu else x
+
+
+def resnet50() -> Case:
+    """v1.5: a bottleneck's stride is in its 3x3 convolution."""
+    image = keras.Input((224, 224, 3))
+    x = layers.MaxPooling2D(3, 2, padding="same")(_conv(image, 64, 7, 2, True))
+    for stage, (blocks, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512))):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            y = _conv(_conv(x, width, 1, 1, True), width, 3, stride, True)
+            y = _conv(y, 4 * width, 1, 1, False)
+            x = layers.ReLU()(y + (x if block else _conv(x, 4 * width, 1, stride, False)))
+    scores = layers.Dense(1000)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(image, scores), _normal(8, 224, 224, 3), _RNG.integers(0, 1000, 8)
+
+
+def bert4() -> Case:
+    """Layers of BERT-base, normalized after the sum."""
+    words = keras.Input((128, 768))
+    x = words
+    for _ in range(4):
+        x = layers.LayerNormalization(epsilon=1e-5)(x + layers.MultiHeadAttention(12, 64)(x, x))
+        y = layers.Dense(768)(layers.Dense(3072, activation="gelu")(x))
+        x = layers.LayerNormalization(epsilon=1e-5)(x + y)
+    return keras.Model(words, layers.Dense(2)(x)), _normal(4, 128, 768), _RNG.integers(0, 2, (4, 128))
+
+
+def ncf() -> Case:
+    """NeuMF with MovieLens-1M's sizes."""
+    user, item = keras.Input((), dtype="int32"), keras.Input((), dtype="int32")
+    factors = layers.Embedding(6040, 64)(user) * layers.Embedding(3706, 64)(item)
+    x = layers.Concatenate()([layers.Embedding(6040, 128)(user), layers.Embedding(3706, 128)(item)])
+    for width in (256, 128, 64):
+        x = layers.Dense(width, activation="relu")(x)
+    scores = layers.Dense(2)(layers.Concatenate()([factors, x]))
+    pairs = [_RNG.integers(0, 6040, 4096).astype(np.int32), _RNG.integers(0, 3706, 4096).astype(np.int32)]
+    return keras.Model([user, item], scores), pairs, _RNG.integers(0, 2, 4096)
+
+
+def lstm() -> Case:
+    """Two layers and a classifier for each step."""
+    steps = keras.Input((25, 512))
+    x = layers.LSTM(512, return_sequences=True)(layers.LSTM(512, return_sequences=True)(steps))
+    return keras.Model(steps, layers.Dense(1000)(x)), _normal(32, 25, 512), _RNG.integers(0, 1000, (32, 25))
+
+
+CASES: dict[str, Callable[[], Case]] = {f.__name__: f for f in (resnet50, bert4, ncf, lstm)}
+
+
+def step_times(case: Case, xla: bool, steps: int) -> list[float]:
+    """Milliseconds of each step but the first two, which trace and compile."""
+    network, inputs, labels = case
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile(keras.optimizers.SGD(0.01, momentum=0.9), loss, jit_compile=xla)
+    times = []
+    for _ in range(steps + 2):
+        start = time.perf_counter()
+        network.train_on_batch(inputs, labels)
+        times.append(1e3 * (time.perf_counter() - start))
+    return times[2:]
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=CASES, action="append", help="all without it")
+    parser.add_argument("--xla", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    a = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(a.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    rows = []
+    for name in a.model or CASES:
+        times = step_times(CASES[name](), a.xla, a.steps)
+        rows.append({"model": name, "xla": a.xla, "ms": statistics.median(times), "best_ms": min(times)})
+        if not a.json:
+            print(f"{name}: median {rows[-1]['ms']:.1f} ms, best {rows[-1]['best_ms']:.1f} ms", flush=True)
+    if a.json:
+        print(json.dumps({"tensorflow": tf.__version__, "threads": a.threads, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
