@@ -143,11 +143,16 @@ constexpr int64_t kMinCopiedRows = 192;
 constexpr int64_t kPackedTogether = 8;
 constexpr int64_t kPackedRows = 64;  // whose lines are in L1 when the next panel reads the rest of them
 
+// A product with a long K and few rows and columns, as gradients of weights are, is summed up in C block by block of K
+// where a block of both operands stays in L2: copies of all of K would go through memory. Few, as C is read again too.
+constexpr int64_t kBlockBytes = 768 << 10;
+
 // Items of a batch run side by side where there are enough of them; else each is split.
 struct MatmulPlan {
   int64_t items;
   int64_t tasks;  // 1: threads work inside each item
-  size_t packed;  // bytes of packed B
+  bool by_blocks;
+  size_t packed;  // bytes of packed B, or of a block of it
   int64_t rows;   // of A copied at a time; 0: read in place
   size_t copied;  // bytes of them
   size_t task_bytes;
@@ -171,23 +176,38 @@ GemmArgs item_args(const MatmulArgs& g, int64_t rows) {
   };
 }
 
+bool is_summed_by_blocks(const MatmulArgs& g) {
+  const Epilogue& e = g.epilogue;
+  const bool plain =
+      e.out == DType::kF32 && e.bias == nullptr && e.residual == nullptr && e.activation == Activation::kNone;
+  return plain && g.a_col != 1 && g.k >= 4 * kBlockK &&
+         (g.m + g.n) * kBlockK * static_cast<int64_t>(sizeof(float)) <= kBlockBytes;
+}
+
 MatmulPlan plan_matmul(const MatmulArgs& g, int threads) {
   LOWP_CHECK(is_stored_float(g.dtype) && (g.a_col == 1 || g.lda == 1) && (g.b_col == 1 || g.b_row == 1));
   MatmulPlan p{};
   p.items = g.batch[0] * g.batch[1] * g.batch[2];
   p.tasks = p.items >= threads ? threads : 1;
-  p.packed = (packed_bytes(WeightKind::kF32, g.k, g.n) + 63) & ~size_t{63};
+  p.by_blocks = is_summed_by_blocks(g);
+  const int64_t k = p.by_blocks ? kBlockK : g.k;
+  p.packed = (packed_bytes(WeightKind::kF32, k, g.n) + 63) & ~size_t{63};
   if (g.a_col != 1) {
-    const int64_t row = std::max<int64_t>(g.k, 1) * static_cast<int64_t>(sizeof(float));
+    const int64_t row = std::max<int64_t>(k, 1) * static_cast<int64_t>(sizeof(float));
     p.rows = std::min(g.m, std::max(kCopiedBytes / row, kMinCopiedRows));
     p.copied = (static_cast<size_t>(p.rows * row) + 63) & ~size_t{63};
   }
   const int inner = p.tasks > 1 ? 1 : threads;
-  // A last piece of fewer rows may be blocked differently.
-  const int64_t last = p.rows == 0 ? g.m : g.m % p.rows;
-  p.task_bytes = p.packed + p.copied +
-                 std::max(gemm_scratch(item_args(g, p.rows == 0 ? g.m : p.rows), inner),
-                          last == 0 ? 0 : gemm_scratch(item_args(g, last), inner));
+  // A last piece of fewer rows, or a last block, may be blocked differently.
+  const int64_t rows = p.rows == 0 ? g.m : p.rows;
+  const int64_t heights[] = {rows, rows == 0 ? 0 : g.m % rows}, depths[] = {k, k == 0 ? 0 : g.k % k};
+  size_t most = 0;
+  for (const int64_t depth : depths) {
+    MatmulArgs block = g;
+    block.k = depth;
+    for (const int64_t height : heights) most = std::max(most, gemm_scratch(item_args(block, height), inner));
+  }
+  p.task_bytes = p.packed + p.copied + most;
   return p;
 }
 
@@ -208,6 +228,40 @@ void pack_panels(const MatmulArgs& g, const char* b, int64_t first, float* packe
   }
 }
 
+// All panels of B.
+void pack_panels(const MatmulArgs& g, const char* b, float* packed, int threads) {
+  const int64_t groups = ceil_div(ceil_div(g.n, kPanel), kPackedTogether);
+  parallel_for(threads, groups, [&](int64_t group) { pack_panels(g, b, group * kPackedTogether, packed); });
+}
+
+// Rows of a transposed A, of which the first is at `a`.
+void copy_rows(const MatmulArgs& g, const char* a, int64_t rows, float* copied, int threads) {
+  const auto size = static_cast<int64_t>(dtype_bits(g.dtype)) / 8;
+  parallel_ranges(threads, rows, kGrainElements / std::max<int64_t>(g.k, 1), 16, [&](int64_t begin, int64_t end) {
+    expand_matrix({g.dtype, true, a + begin * size, g.a_col, end - begin, g.k, copied + begin * g.k, g.k});
+  });
+}
+
+// One item by blocks of K. Adding a block's sum to C is the contract's s = s + p.
+void sum_blocks(const MatmulArgs& g, const MatmulPlan& p, const char* a, const char* b, float* c, char* scratch,
+                int threads) {
+  const auto size = static_cast<int64_t>(dtype_bits(g.dtype)) / 8;
+  float* packed = reinterpret_cast<float*>(scratch);
+  float* copied = reinterpret_cast<float*>(scratch + p.packed);
+  for (int64_t k = 0; k < g.k; k += kBlockK) {
+    MatmulArgs block = g;
+    block.k = std::min(kBlockK, g.k - k);
+    pack_panels(block, b + k * g.b_row * size, packed, threads);
+    copy_rows(block, a + k * g.a_col * size, g.m, copied, threads);
+    GemmArgs part = item_args(block, g.m);
+    part.a = copied;
+    part.b = packed;
+    part.c = c;
+    if (k > 0) part.epilogue.residual = c, part.epilogue.residual_ld = g.ldc;
+    gemm(part, scratch + p.packed + p.copied, threads);
+  }
+}
+
 }  // namespace
 
 size_t matmul_scratch(const MatmulArgs& args, int threads) {
@@ -218,7 +272,6 @@ size_t matmul_scratch(const MatmulArgs& args, int threads) {
 void matmul(const MatmulArgs& g, void* scratch, int threads) {
   const MatmulPlan p = plan_matmul(g, threads);
   if (p.items == 0 || g.m == 0 || g.n == 0) return;
-  const int64_t groups = ceil_div(ceil_div(g.n, kPanel), kPackedTogether);
   const auto size = static_cast<int64_t>(dtype_bits(g.dtype)) / 8;
   const int64_t out_bytes = dtype_bits(g.epilogue.out) / 8;
   const int64_t residual_bytes = dtype_bits(g.epilogue.residual_dtype) / 8;
@@ -236,10 +289,12 @@ void matmul(const MatmulArgs& g, void* scratch, int threads) {
       };
       const char* a = static_cast<const char*>(g.a) + offset(g.a_batch) * size;
       const char* b = static_cast<const char*>(g.b) + offset(g.b_batch) * size;
-      if (b != packed_from) {
-        parallel_for(inner, groups, [&](int64_t group) { pack_panels(g, b, group * kPackedTogether, packed); });
-        packed_from = b;
+      if (p.by_blocks) {
+        sum_blocks(g, p, a, b, static_cast<float*>(g.c) + offset(g.c_batch), mine, inner);
+        continue;
       }
+      if (b != packed_from) pack_panels(g, b, packed, inner);
+      packed_from = b;
       auto multiply = [&](const void* from, int64_t first, int64_t rows) {
         GemmArgs part = item_args(g, rows);
         part.a = from;
@@ -258,9 +313,7 @@ void matmul(const MatmulArgs& g, void* scratch, int threads) {
       }
       for (int64_t m = 0; m < g.m; m += p.rows) {
         const int64_t rows = std::min(p.rows, g.m - m);
-        parallel_ranges(inner, rows, kGrainElements / std::max<int64_t>(g.k, 1), 16, [&](int64_t begin, int64_t end) {
-          expand_matrix({g.dtype, true, a + (m + begin) * size, g.a_col, end - begin, g.k, copied + begin * g.k, g.k});
-        });
+        copy_rows(g, a + m * size, rows, copied, inner);
         multiply(copied, m, rows);
       }
     }

@@ -437,7 +437,7 @@ TEST(Gemm, Matmul) {
 TEST(Gemm, MatmulCopiesATransposedOperandInPieces) {
   Random random(7);
   MatmulArgs g;
-  g.m = 700, g.n = 20, g.k = 6000;
+  g.m = 800, g.n = 20, g.k = 6000;
   g.lda = 1, g.a_col = g.m, g.b_row = g.n, g.b_col = 1, g.ldc = g.n;
   GuardedBuffer a(static_cast<size_t>(g.m * g.k) * 4), b(static_cast<size_t>(g.k * g.n) * 4);
   fill_random(random, DType::kF32, a.data(), a.size() / 4);
@@ -452,6 +452,41 @@ TEST(Gemm, MatmulCopiesATransposedOperandInPieces) {
     GuardedBuffer scratch(matmul_scratch(g, threads), 64);
     matmul(g, scratch.data(), threads);
     EXPECT_TRUE(same_bits(DType::kF32, want.data(), got.data(), want.size()));
+  }
+}
+
+// Gradients of small layers' weights, which are summed up block by block of K.
+TEST(Gemm, MatmulWithALongKIsSummedUpInBlocks) {
+  Random random(8);
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const bool b_transposed : {false, true}) {
+      for (auto [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{33, 50, 1100}, {64, 16, 4096}, {5, 1, 1024}}) {
+        MatmulArgs g;
+        g.m = m, g.n = n, g.k = k;
+        g.dtype = dtype;
+        g.batch[2] = 3;
+        g.a_batch[2] = m * k, g.b_batch[2] = k * n, g.c_batch[2] = m * (n + 3);
+        g.lda = 1, g.a_col = m, g.ldc = n + 3;
+        g.b_row = b_transposed ? 1 : n, g.b_col = b_transposed ? k : 1;
+        const size_t bytes = static_cast<size_t>(dtype_bits(dtype)) / 8;
+        GuardedBuffer a(static_cast<size_t>(3 * m * k) * bytes), b(static_cast<size_t>(3 * k * n) * bytes);
+        fill_random(random, dtype, a.data(), a.size() / bytes);
+        fill_random(random, dtype, b.data(), b.size() / bytes);
+        g.a = a.data(), g.b = b.data();
+        std::vector<float> want(static_cast<size_t>(3 * m * (n + 3)), -7.0f), got;
+        g.c = want.data();
+        reference::matmul(g);
+        on_every_target([&](Target) {
+          for (int threads : {1, 2, 4}) {
+            got.assign(want.size(), -7.0f);
+            g.c = got.data();
+            GuardedBuffer scratch(matmul_scratch(g, threads), 64);
+            matmul(g, scratch.data(), threads);
+            EXPECT_TRUE(same_bits(DType::kF32, want.data(), got.data(), want.size())) << m << ' ' << n << ' ' << k;
+          }
+        });
+      }
+    }
   }
 }
 
