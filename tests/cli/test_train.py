@@ -176,6 +176,22 @@ def test_a_checkpoint_of_another_recipe_is_refused(recipe, tmp_path):
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "run").glob("*.safetensors")}
 
 
+def test_a_run_begins_with_the_weights_of_another(recipe, undisturbed, tmp_path):
+    source = undisturbed[0]
+    steps = ["--set", "train.steps=1", "--set", "optimizer.lr=1e-30", "--set", f"train.initial={source.path.parent}"]
+    command.ok_json("train", recipe, *steps)
+    found = latest(tmp_path / "run")
+    assert found.metadata.step == 1
+    for name, array in found.tensors.items():
+        if not name.startswith(("optimizer:", "trainer:")):
+            np.testing.assert_array_equal(array, source.tensors[name], err_msg=name)
+    other = ["--set", f"train.folder={tmp_path / 'other'}", "--set", "model.factors=8"]
+    message = command.fails("shape-mismatch", "train", recipe, *steps, *other)
+    assert "another model" in message and str(source.path) in message
+    nothing = ["--set", f"train.initial={tmp_path}", "--set", f"train.folder={tmp_path / 'other'}"]
+    command.fails("not-found", "train", recipe, "--set", "train.steps=1", *nothing)
+
+
 def test_a_full_disk_loses_nothing(recipe, undisturbed, tmp_path):
     folder = tmp_path / "run"
     process = start(recipe)

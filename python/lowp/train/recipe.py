@@ -85,7 +85,8 @@ class Train:
     """[train]: how long, and how; epochs or steps, whichever ends first.
 
     `threads` 0 means all; `clip_norm` 0 none; `checkpoint_every` counts steps, 0 means each epoch; `keep` counts the
-    last checkpoints that stay (and the best). `folder` takes checkpoints, logs and the compiled model.
+    last checkpoints that stay (and the best). `folder` takes checkpoints, logs and the compiled model. `initial` is a
+    checkpoint, or another run's folder, whose weights this run begins with.
     """
 
     epochs: int | None = _limited(None, least=1)
@@ -99,6 +100,7 @@ class Train:
     checkpoint_every: int = _limited(0, least=0)
     keep: int = _limited(3, least=1)
     folder: Path = Path("run")
+    initial: Path | None = None
 
 
 @dataclass(frozen=True)

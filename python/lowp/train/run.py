@@ -17,7 +17,7 @@ from lowp import errors, nn, optim
 from lowp._engine import compile as compile_model
 from lowp.quant import Qat
 from lowp.train import parallel
-from lowp.train.checkpoint import CheckpointFolder, Metadata
+from lowp.train.checkpoint import CheckpointFolder, Metadata, latest, load, match
 from lowp.train.logs import EarlyStopping, Logs, open_logs
 from lowp.train.recipe import Recipe
 from lowp.train.schedules import Plateau
@@ -95,6 +95,8 @@ class Run:
         self.group = parallel.connect()
         nn.seed(recipe.train.seed)
         self.task: Task = make_task(recipe)
+        if recipe.train.initial and self.group.first:  # the trainer hands it to the other ranks
+            self._begin_with(recipe.train.initial)
         self.loader = self.task.loader(self.group.rank, self.group.ranks)
         train = recipe.train
         per_epoch = len(self.loader)
@@ -122,6 +124,17 @@ class Run:
         self._stopped = False
 
     # ---- checkpoints
+
+    def _begin_with(self, path: Path) -> None:
+        found = latest(path) if path.is_dir() else load(path)
+        if found is None:
+            raise errors.NotFound(f"train.initial: '{path}' has no checkpoint")
+        model = {n: s.data for n, s in self.task.model.named_states()}
+        weights = {n: a for n, a in found.tensors.items() if not n.startswith(("optimizer:", "trainer:"))}
+        try:
+            self.task.model.load_state_dict(match(weights, model))
+        except errors.Error as e:
+            raise type(e)(f"train.initial: '{found.path}' is of another model: {e}") from None
 
     def resume(self) -> None:
         """Goes on from the folder's last checkpoint, where there is one.
