@@ -51,15 +51,26 @@ def resnet50() -> Case:
     return keras.Model(image, scores), _normal(8, 224, 224, 3), _RNG.integers(0, 1000, 8)
 
 
-def bert4() -> Case:
-    """Layers of BERT-base, normalized after the sum."""
-    words = keras.Input((128, 768))
-    x = words
-    for _ in range(4):
+def _transformer(x: Any, count: int) -> Any:
+    """Layers of BERT-base, normalized after the sum, and two scores a word."""
+    for _ in range(count):
         x = layers.LayerNormalization(epsilon=1e-5)(x + layers.MultiHeadAttention(12, 64)(x, x))
         y = layers.Dense(768)(layers.Dense(3072, activation="gelu")(x))
         x = layers.LayerNormalization(epsilon=1e-5)(x + y)
-    return keras.Model(words, layers.Dense(2)(x)), _normal(4, 128, 768), _RNG.integers(0, 2, (4, 128))
+    return layers.Dense(2)(x)
+
+
+def bert4() -> Case:
+    """Four layers."""
+    words = keras.Input((128, 768))
+    return keras.Model(words, _transformer(words, 4)), _normal(4, 128, 768), _RNG.integers(0, 2, (4, 128))
+
+
+def bert_base() -> Case:
+    """Words and twelve layers."""
+    words = keras.Input((128,), dtype="int32")
+    network = keras.Model(words, _transformer(layers.Embedding(30522, 768)(words), 12))
+    return network, _RNG.integers(0, 30522, (4, 128)).astype(np.int32), _RNG.integers(0, 2, (4, 128))
 
 
 def ncf() -> Case:
@@ -81,7 +92,7 @@ def lstm() -> Case:
     return keras.Model(steps, layers.Dense(1000)(x)), _normal(32, 25, 512), _RNG.integers(0, 1000, (32, 25))
 
 
-CASES: dict[str, Callable[[], Case]] = {f.__name__: f for f in (resnet50, bert4, ncf, lstm)}
+CASES: dict[str, Callable[[], Case]] = {f.__name__: f for f in (resnet50, bert4, bert_base, ncf, lstm)}
 
 
 def step_times(case: Case, xla: bool, steps: int) -> list[float]:

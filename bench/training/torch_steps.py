@@ -5,6 +5,7 @@
 A step is forward, cross-entropy, backward and SGD with momentum, on random data of one batch:
 resnet50  v1.5, batch 8, 224 x 224, channels last
 bert4     4 layers of BERT-base, batch 4, S = 128, 2 classes a token
+bert_base words and all 12 layers, the same batch
 ncf       NeuMF with MovieLens-1M's sizes, batch 4096
 lstm      2 layers of 512 and 1000 classes, batch 32, 25 steps
 """
@@ -92,6 +93,12 @@ def bert4() -> Case:
     return network, (torch.randn(4, 128, 768),), torch.randint(0, 2, (4 * 128,))
 
 
+def bert_base() -> Case:
+    layer = nn.TransformerEncoderLayer(768, 12, 3072, 0.0, "gelu", batch_first=True)
+    network = nn.Sequential(nn.Embedding(30522, 768), nn.TransformerEncoder(layer, 12), nn.Linear(768, 2))
+    return network, (torch.randint(0, 30522, (4, 128)),), torch.randint(0, 2, (4 * 128,))
+
+
 def ncf() -> Case:
     users, items, batch = 6040, 3706, 4096
     pairs = torch.randint(0, users, (batch,)), torch.randint(0, items, (batch,))
@@ -102,7 +109,7 @@ def lstm() -> Case:
     return Lstm(), (torch.randn(32, 25, 512),), torch.randint(0, 1000, (32 * 25,))
 
 
-CASES: dict[str, Callable[[], Case]] = {f.__name__: f for f in (resnet50, bert4, ncf, lstm)}
+CASES: dict[str, Callable[[], Case]] = {f.__name__: f for f in (resnet50, bert4, bert_base, ncf, lstm)}
 
 
 def step_times(case: Case, bf16: bool, steps: int) -> list[float]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 _ROOT = Path(__file__).resolve().parents[2]
-_MODELS = ("resnet50", "bert4", "ncf", "ncf_sparse", "lstm")
+_MODELS = ("resnet50", "bert4", "bert_base", "ncf", "ncf_sparse", "lstm")
 
 
 def lowp_case(name: str) -> tuple[Any, Any, Any]:
@@ -44,19 +44,23 @@ def lowp_case(name: str) -> tuple[Any, Any, Any]:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.words = nn.Embedding(30522, 768) if name == "bert_base" else None
             if name == "lstm":
                 self.body, self.head = nn.LSTM(512, 512, 2, batch_first=True), nn.Linear(512, 1000)
             else:
-                layers = [nn.TransformerEncoderLayer(768, 12, 3072, 0.0, "gelu") for _ in range(4)]
+                count = 4 if name == "bert4" else 12
+                layers = [nn.TransformerEncoderLayer(768, 12, 3072, 0.0, "gelu") for _ in range(count)]
                 self.body, self.head = nn.TransformerEncoder(layers), nn.Linear(768, 2)
 
         def forward(self, x: nn.Tensor) -> nn.Tensor:
-            y = self.body(x)
+            y = self.body(x if self.words is None else self.words(x))
             y = self.head(y[0] if isinstance(y, tuple) else y)
             return y.reshape(-1, y.shape[-1])
 
     if name == "lstm":
         return Network(), rng.standard_normal((32, 25, 512), np.float32), rng.integers(0, 1000, 800)
+    if name == "bert_base":
+        return Network(), rng.integers(0, 30522, (4, 128)), rng.integers(0, 2, 512)
     return Network(), rng.standard_normal((4, 128, 768), np.float32), rng.integers(0, 2, 512)
 
 
