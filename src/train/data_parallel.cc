@@ -12,8 +12,8 @@ struct Bucket {
   size_t last = 0;  // number of the node behind which all are there, counted from 1; 0: before all
 };
 
-std::vector<Bucket> buckets_of(const std::vector<ir::Node*>& nodes, const std::vector<ir::Value*>& gradients,
-                               int64_t most) {
+std::vector<Bucket> buckets_of(const std::vector<ir::Node*>& nodes, const std::vector<ir::Value*>& weights,
+                               const std::vector<ir::Value*>& gradients, int64_t most) {
   std::unordered_map<const ir::Node*, size_t> number;
   for (size_t i = 0; i < nodes.size(); ++i) number[nodes[i]] = i + 1;
   auto ready = [&](size_t g) { return gradients[g]->producer == nullptr ? 0 : number.at(gradients[g]->producer); };
@@ -25,7 +25,7 @@ std::vector<Bucket> buckets_of(const std::vector<ir::Node*>& nodes, const std::v
     if (buckets.empty() || buckets.back().bytes >= most) buckets.emplace_back();
     Bucket& b = buckets.back();
     b.gradients.push_back(g);
-    b.bytes += ir::element_count(gradients[g]->type.extents()) * int64_t{sizeof(float)};
+    b.bytes += ir::element_count(weights[g]->type.extents()) * int64_t{sizeof(float)};
     b.last = ready(g);
   }
   return buckets;
@@ -39,7 +39,7 @@ std::vector<ir::Value*> average_gradients(ir::Graph& graph, const std::vector<ir
   const std::string wire = options.compress == Wire::kBF16 ? "bf16" : "f32";
   std::vector<ir::Value*> means(gradients.size());
   std::vector<std::pair<Bucket, std::vector<ir::Value*>>> started;
-  for (Bucket& bucket : buckets_of(nodes, gradients, options.bucket_bytes)) {
+  for (Bucket& bucket : buckets_of(nodes, weights, gradients, options.bucket_bytes)) {
     GraphBuilder b(graph, bucket.last < nodes.size() ? nodes[bucket.last] : nullptr);
     std::vector<ir::Value*> parts;
     for (size_t g : bucket.gradients) parts.push_back(gradients[g]);

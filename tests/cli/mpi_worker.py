@@ -23,7 +23,9 @@ class Net(nn.Module):
         self.dropout = nn.Dropout(dropout) if dropout else None
 
     def forward(self, x):
-        x = F.relu(self.second(F.relu(self.first(x))))
+        # Gradients of a reshape have shapes that the graph knows only when it runs.
+        x = F.relu(self.first(x)).reshape(-1, 4, 16).reshape(-1, 64)
+        x = F.relu(self.second(x))
         return self.third(self.dropout(x) if self.dropout else x)
 
 
