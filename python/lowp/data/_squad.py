@@ -28,12 +28,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """A question on a text; any of the answers is right, and without one the text does not tell."""
+    """A question on a text; any of the answers is right. Without one the text does not tell, or nobody knows yet."""
 
     id: str
     question: str
     context: str
-    answers: tuple[Answer, ...]
+    answers: tuple[Answer, ...] = ()
 
 
 def _field(value: Any, name: str, kind: type, where: str) -> Any:
