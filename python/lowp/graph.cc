@@ -317,8 +317,7 @@ void bind_graph(nb::module_& module) {
           [](const Graph& g, const nb::set& known) {
             nb::list list;
             for (const ir::State& s : g.graph->states()) {
-              if (!known.contains(s.name.c_str()))
-                list.append(describe(s.name, s.value->type));
+              if (!known.contains(s.name.c_str())) list.append(describe(s.name, s.value->type));
             }
             return list;
           },
@@ -355,8 +354,8 @@ void bind_graph(nb::module_& module) {
   nb::class_<Workspace>(module, "Workspace", "Memory for intermediate values, shared by programs that take turns.")
       .def(nb::init<>());
   nb::class_<Program>(module, "Program", "A graph that runs, with states in the caller's arrays.")
-      .def(nb::init<const Graph&, int, bool, nb::handle, std::shared_ptr<Workspace>>(), nb::arg("graph"), nb::arg("threads"), nb::arg("profile"),
-           nb::arg("states"), nb::arg("workspace"))
+      .def(nb::init<const Graph&, int, bool, nb::handle, std::shared_ptr<Workspace>>(), nb::arg("graph"),
+           nb::arg("threads"), nb::arg("profile"), nb::arg("states"), nb::arg("workspace"))
       .def("run", &Program::run, nb::arg("inputs"), "Pairs of buffer and shape in, pairs of array and shape out.")
       .def("find_nonfinite", &Program::find_nonfinite, nb::arg("inputs"),
            "Runs without changing states; (node, op, value, type, index, count, element) of the first tensor with an "

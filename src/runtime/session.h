@@ -21,8 +21,8 @@ struct SessionOptions {
   // this way. It must outlive the session, have the state's type and not be read or written while the session runs.
   // Other states begin with their initial content.
   std::map<std::string, Tensor> states{};
-  // Memory for intermediate values, which grows as plans want it. Sessions that never run at the same time may share one:
-  // a trainer has a session for each combination of shapes. Null: a session's own.
+  // Memory for intermediate values, which grows as plans want it. Sessions that never run at the same time may share
+  // one: a trainer has a session for each combination of shapes. Null: a session's own.
   std::shared_ptr<AlignedBuffer> arena{};
 };
 
