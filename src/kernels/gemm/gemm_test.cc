@@ -482,7 +482,8 @@ TEST(Gemm, MatmulWithALongKIsSummedUpInBlocks) {
             g.c = got.data();
             GuardedBuffer scratch(matmul_scratch(g, threads), 64);
             matmul(g, scratch.data(), threads);
-            EXPECT_TRUE(same_bits(DType::kF32, want.data(), got.data(), want.size())) << g.m << ' ' << g.n << ' ' << g.k;
+            EXPECT_TRUE(same_bits(DType::kF32, want.data(), got.data(), want.size()))
+                << g.m << ' ' << g.n << ' ' << g.k;
           }
         });
       }
