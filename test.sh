@@ -46,6 +46,10 @@ count_pytest() {
   n=$(sed -n 's/.*\b\([0-9][0-9]*\) error.*/\1/p' <<<"$line"); failed=$((failed + ${n:-0}))
   n=$(sed -n 's/.*\b\([0-9][0-9]*\) skipped.*/\1/p' <<<"$line"); skipped=$((skipped + ${n:-0}))
 }
+# What the tests of the last step that skipped themselves missed: pytest's summary, and the line behind googletest's.
+show_skipped() {
+  sed -nE -e 's/^(SKIPPED|XFAIL) /    skipped: /p' -e '/: Skipped$/{n;s/^([0-9]+: )?/    skipped: /p}' "$STEP_LOG"
+}
 # tests gtest|pytest NAME COMMAND...: counts the cases; a failure that no case explains (a crash) counts as one.
 tests() {
   local kind=$1 before=$failed
@@ -56,6 +60,7 @@ tests() {
     "count_$kind"
     [ $failed -eq $before ] && failed=$((failed + 1))
   fi
+  show_skipped
 }
 
 format_check() {
@@ -63,7 +68,7 @@ format_check() {
     .venv/bin/ruff check -q . && .venv/bin/ruff format -q --check .
 }
 run_ctest() { ctest --preset release -V; }
-run_pytest() { .venv/bin/python -m pytest -q tests python; }
+run_pytest() { .venv/bin/python -m pytest -rsx tests python; }
 address_sanitized() {
   cmake --preset asan && cmake --build --preset asan && (cd build-asan && ctest -V -E example)
 }
