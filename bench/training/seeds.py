@@ -1,7 +1,7 @@
 """A recipe's final figures in each precision over several seeds, and those of the INT8 engines made of them.
 
     .venv/bin/python bench/training/seeds.py examples/recipes/NAME.toml [--precisions fp32,bf16,fp16] [--seeds 0,1,2]
-        [--folder runs/seeds/NAME] [--jobs 1] [--set SECTION.KEY=VALUE ...] [--json] [--plot FILE.svg]
+        [--folder runs/seeds/NAME] [--jobs 1] [--set SECTION.KEY=VALUE ...] [--json] [--plot FILE.png]
 
 One process a run, `--jobs` of them at a time with one thread each (a thread count changes no bit of the result). A run
 that was interrupted goes on, and one that has ended is not repeated: its result lies in its folder. What matters is
@@ -77,7 +77,6 @@ def draw(path: Path, metric: str, options: argparse.Namespace) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "lowp"}
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
@@ -109,7 +108,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--plot", type=Path, metavar="FILE.svg")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png")
     options = parser.parse_args()
     options.folder = (options.folder or Path("runs", "seeds", options.recipe.stem)).resolve()
     with ThreadPoolExecutor(options.jobs) as pool:

@@ -1,6 +1,4 @@
-"""Time of a training step in TensorFlow (Keras); bench/setup_tensorflow.sh makes its venv.
-
-    build/tensorflow-venv/bin/python bench/training/tf_steps.py [--model ncf] [--xla] [--threads 2] [--json]
+"""Training steps in TensorFlow (Keras), for versus_peers.py; bench/setup_tensorflow.sh makes their venv.
 
 The networks are those of torch_steps.py, in Keras' own layers and with its channels-last images; a step is
 `train_on_batch`, compiled as a graph, by XLA where asked for: which of them is faster depends on the network.
@@ -8,10 +6,7 @@ The networks are those of torch_steps.py, in Keras' own layers and with its chan
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +15,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers
 
 Case = tuple[Any, Any, Any]  # network, inputs, labels
@@ -106,28 +100,3 @@ def step_times(case: Case, xla: bool, steps: int) -> list[float]:
         network.train_on_batch(inputs, labels)
         times.append(1e3 * (time.perf_counter() - start))
     return times[2:]
-
-
-def main() -> None:
-    """See above."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=CASES, action="append", help="all without it")
-    parser.add_argument("--xla", action="store_true")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    a = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(a.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    rows = []
-    for name in a.model or CASES:
-        times = step_times(CASES[name](), a.xla, a.steps)
-        rows.append({"model": name, "xla": a.xla, "ms": statistics.median(times), "best_ms": min(times)})
-        if not a.json:
-            print(f"{name}: median {rows[-1]['ms']:.1f} ms, best {rows[-1]['best_ms']:.1f} ms", flush=True)
-    if a.json:
-        print(json.dumps({"tensorflow": tf.__version__, "threads": a.threads, "rows": rows}, indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,8 +2,8 @@
 
     build/torch-venv/bin/python bench/training/torch_gnmt.py FOLDER [--threads 1]
 
-FOLDER has plan.json (sizes, rates of each step, clipping, smoothing), initial.npz (weights, by lowp's names and in its
-order of gates) and batches.npz; trained.npz is written. Network and optimizer are those of lowp.train.models.gnmt
+FOLDER has plan.json (sizes, rates of each step, clipping, smoothing), initial.npz (weights, by lowp's names) and
+batches.npz; trained.npz is written. Network and optimizer are those of lowp.train.models.gnmt
 and the recipe; random numbers of dropout differ.
 """
 
@@ -93,18 +93,6 @@ class Gnmt(nn.Module):
         return self.decoder(self.embedding(target), memory, mask)
 
 
-# Gates: lowp has ONNX's order i, o, f, c and PyTorch i, f, g (c), o. Either way:
-_TO_TORCH, _FROM_TORCH = (0, 2, 3, 1), (0, 3, 1, 2)
-
-
-def reordered(name: str, array: np.ndarray[Any, Any], order: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """A weight or bias of an LSTM with its gates in the other order; others as they are."""
-    if "_l0" not in name:
-        return array
-    parts = np.split(array, 4)
-    return np.concatenate([parts[i] for i in order])
-
-
 def train(folder: Path) -> dict[str, Any]:
     """Milliseconds of a step (median) and the last epoch's mean loss."""
     plan = json.loads((folder / "plan.json").read_text())
@@ -116,7 +104,7 @@ def train(folder: Path) -> dict[str, Any]:
         raise SystemExit(f"PyTorch's parameters are {sorted(named)}, the file's {sorted(initial.files)}")
     with torch.no_grad():
         for name, parameter in named.items():
-            parameter.copy_(torch.from_numpy(reordered(name, initial[name], _TO_TORCH)))
+            parameter.copy_(torch.from_numpy(initial[name]))
     optimizer = torch.optim.Adam(network.parameters(), lr=1.0, betas=tuple(plan["betas"]), eps=plan["eps"])
     batches, times, losses = np.load(folder / "batches.npz"), [], []
     for step, rate in enumerate(plan["rates"]):
@@ -138,8 +126,7 @@ def train(folder: Path) -> dict[str, Any]:
         times.append(1e3 * (time.perf_counter() - begin))
         if step % 100 == 0:
             print(f"step {step} of {len(plan['rates'])}: loss {losses[-1]:.3f}", flush=True)
-    trained = {n: reordered(n, p.detach().numpy(), _FROM_TORCH) for n, p in network.named_parameters()}
-    np.savez(folder / "trained.npz", **trained)
+    np.savez(folder / "trained.npz", **{n: p.detach().numpy() for n, p in network.named_parameters()})
     return {"median_ms": float(np.median(times)), "loss": float(np.mean(losses[-plan["steps_an_epoch"] :]))}
 
 

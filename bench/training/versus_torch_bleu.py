@@ -21,19 +21,26 @@ from typing import Any
 import numpy as np
 
 import lowp
-from lowp import data, train
+from lowp import data, nn, train
 from lowp.train import recipe as recipes
 from lowp.train.run import Run
 from lowp.train.tasks.translation import Translation
+from lowp.train.trainer import model_state
 
 _ROOT = Path(__file__).resolve().parents[2]
+
+
+def gates_to_torch(name: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A parameter of an LSTM with its gates in PyTorch's order; others as they are."""
+    if "_l0" not in name:
+        return array
+    return array[np.argsort(nn.gates_from_torch("LSTM", np.arange(len(array))))]
 
 
 def write_plan(work: Run, task: Translation, folder: Path) -> None:
     """What torch_gnmt.py wants."""
     recipe, config = work.recipe, task.model.config
-    initial = {n: s.data for n, s in task.model.named_states()}
-    np.savez(folder / "initial.npz", **initial)
+    np.savez(folder / "initial.npz", **{n: gates_to_torch(n, s.data) for n, s in task.model.named_states()})
     arrays: dict[str, Any] = {}
     step = 0
     while step < work.total:
@@ -95,13 +102,13 @@ def main() -> None:
     if recipe.data.name == "multi30k" and recipe.data.folder:
         pairs = data.multi30k(recipe.data.folder, "test_2016_flickr")
     found = {"sentences": len(pairs), **json.loads((folder / "result.json").read_text())}
-    task.model.load_state_dict(dict(np.load(folder / "trained.npz")))
+    trained = np.load(folder / "trained.npz")
+    task.model.load_state_dict({n: nn.gates_from_torch("LSTM", a) if "_l0" in n else a for n, a in trained.items()})
     found["bleu_torch"] = task.bleu(task.model, pairs)
     checkpoint = train.latest(run_folder)
     if checkpoint is None:
         raise SystemExit(f"'{run_folder}' has no checkpoint; run lowp train first")
-    own = dict(task.model.named_states())
-    task.model.load_state_dict({n: a for n, a in checkpoint.tensors.items() if n in own})
+    task.model.load_state_dict(model_state(checkpoint.tensors))
     found["bleu_lowp"] = task.bleu(task.model, pairs)
     files = {name: run_folder / f"{name}.lowp" for name in ("encoder", "decoder")}
     if all(f.exists() for f in files.values()):

@@ -2,11 +2,12 @@
 // lowp is built and used without MPI.
 #include <mpi.h>
 #include <sched.h>
-#include <time.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
 #include "base/communicator.h"
 
@@ -19,16 +20,11 @@ constexpr int kTag = 1;
 // Between looks at exchanges that nobody waits for yet, in multiples of what the looks took: MPI's own waiting takes a
 // whole core, which here belongs to backward. (With pauses of 100 us, whatever the looks took, backward took 1.15x as
 // long where each rank has one core.)
-constexpr long kPause = 15, kLeastPauseNanoseconds = 100'000;
+constexpr int kPause = 15;
+constexpr std::chrono::nanoseconds kLeastPause{100'000}, kLongestPause{1'000'000};
 // Before a pause: a message of 4 bytes takes 15 us with 64 looks and 100 us with one, where other processes want the
 // core too; 1000 are no quicker.
 constexpr int kLooks = 64;
-
-long now() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1'000'000'000 + t.tv_nsec;
-}
 
 Status failed(const char* what, int code) {
   std::array<char, MPI_MAX_ERROR_STRING> text{};
@@ -61,7 +57,7 @@ class MpiCommunicator final : public Communicator {
     LOWP_TRY(post(send, false));
     completed_.resize(requests_.size());
     for (size_t left = requests_.size(); left > 0;) {
-      const long begin = now();
+      const auto begin = std::chrono::steady_clock::now();
       const size_t before = left;
       // A message that comes in fragments goes on with every look.
       for (int looks = 0; looks < kLooks && left > 0; ++looks) {
@@ -75,9 +71,8 @@ class MpiCommunicator final : public Communicator {
       if (urgent()) {
         sched_yield();
       } else {
-        const timespec pause{0,
-                             std::clamp(kPause * (now() - begin), kLeastPauseNanoseconds, 10 * kLeastPauseNanoseconds)};
-        nanosleep(&pause, nullptr);
+        const std::chrono::nanoseconds pause = kPause * (std::chrono::steady_clock::now() - begin);
+        std::this_thread::sleep_for(std::clamp(pause, kLeastPause, kLongestPause));
       }
     }
     return {};

@@ -11,7 +11,7 @@ from lowp.train.models import DeployedGnmt, Gnmt, GnmtConfig, translate
 from lowp.train.models.gnmt import padded_source
 from lowp.train.tasks import make_task
 
-PAD, BEGIN, END = 0, 1, 2
+BEGIN, END = 1, 2
 WORDS, SOURCE = 5, 3
 
 

@@ -138,8 +138,9 @@ def run_eagerly(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) 
     looking at a model; :class:`lowp.Trainer` trains."""
     given: Any = named or inputs
     arrays = as_arrays(given, "input")
-    programs: Programs = module.__dict__.setdefault("_programs", Programs())
-    program = programs.find(
+    if "_programs" not in module.__dict__:
+        module.__dict__["_programs"] = Programs()
+    program = module.__dict__["_programs"].find(
         signature(arrays), lambda workspace: Program(trace_forward(module, given, arrays, training=False), 0, workspace)
     )
     results = list(program.run(arrays).values())

@@ -22,7 +22,7 @@ from lowp.train.logs import EarlyStopping, Logs, open_logs
 from lowp.train.recipe import Recipe
 from lowp.train.schedules import Plateau
 from lowp.train.tasks import Task, make_task
-from lowp.train.trainer import Trainer
+from lowp.train.trainer import Trainer, model_state
 
 Report = Callable[[str], None]
 
@@ -130,9 +130,8 @@ class Run:
         if found is None:
             raise errors.NotFound(f"train.initial: '{path}' has no checkpoint")
         model = {n: s.data for n, s in self.task.model.named_states()}
-        weights = {n: a for n, a in found.tensors.items() if not n.startswith(("optimizer:", "trainer:"))}
         try:
-            self.task.model.load_state_dict(match(weights, model))
+            self.task.model.load_state_dict(match(model_state(found.tensors), model))
         except errors.Error as e:
             raise type(e)(f"train.initial: '{found.path}' is of another model: {e}") from None
 

@@ -32,6 +32,11 @@ _RESERVED = ("learning_rate", "seed", "random_step")
 Loss = Callable[..., Tensor]
 
 
+def model_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what :meth:`Trainer.state_dict` gave, or a checkpoint of it has: the model's arrays by name."""
+    return {n: a for n, a in state.items() if not n.startswith(("optimizer:", "trainer:"))}
+
+
 def _pair(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         raise errors.InvalidArgument(f"a batch is {type(batch).__name__}, a pair of inputs and targets is wanted")
@@ -395,7 +400,7 @@ class Trainer:
         Raises:
             InvalidArgument, ShapeMismatch: it is another model's; nothing is changed then.
         """
-        own = {n: a for n, a in state.items() if not n.startswith(("optimizer:", "trainer:"))}
+        own = model_state(state)
         moments = {n.removeprefix("optimizer:"): np.asarray(a) for n, a in state.items() if n.startswith("optimizer:")}
         for name, array in moments.items():
             own_state = self._states.get(name)

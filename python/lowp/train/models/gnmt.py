@@ -111,6 +111,11 @@ def padded_source(source: Sequence[int] | Array, end: int) -> tuple[Array, Array
     return tokens, np.asarray([len(source)], np.int32)
 
 
+def zero_states(layers: int, batch: int, hidden: int) -> tuple[Array, Array]:
+    """h and c of the decoder's first step, f32 [layers, batch, hidden] each."""
+    return np.zeros((layers, batch, hidden), np.float32), np.zeros((layers, batch, hidden), np.float32)
+
+
 class Gnmt(nn.Module):
     """Scores of the target's next tokens, for training."""
 
@@ -126,8 +131,7 @@ class Gnmt(nn.Module):
 
     def initial_states(self, batch: int) -> tuple[Array, Array]:
         """h and c of the decoder's first step: zeros."""
-        zeros = np.zeros((self.config.decoder_layers, batch, self.config.hidden), np.float32)
-        return zeros, zeros.copy()
+        return zero_states(self.config.decoder_layers, batch, self.config.hidden)
 
     def forward(self, source: Tensor, lengths: Tensor, mask: Tensor, target: Tensor, h: Tensor, c: Tensor) -> Tensor:
         """Tokens i64 [S, N] and [T, N], lengths i32 [N], mask f32 [N, S], states to scores [T, N, vocabulary]."""
@@ -184,7 +188,7 @@ class DeployedGnmt:
     def __init__(self, encoder: Engine, decoder: Engine) -> None:
         self._encoder, self._decoder = encoder, decoder
         layers, _, hidden = next(i.shape for i in decoder.inputs if i.name == "h")
-        self._states = int(layers), int(hidden)
+        self._layers, self._hidden = int(layers), int(hidden)
 
     def encoder(self, source: Array, lengths: Array) -> Array:
         """As Encoder.forward()."""
@@ -196,8 +200,7 @@ class DeployedGnmt:
 
     def initial_states(self, batch: int) -> tuple[Array, Array]:
         """As Gnmt's."""
-        zeros = np.zeros((self._states[0], batch, self._states[1]), np.float32)
-        return zeros, zeros.copy()
+        return zero_states(self._layers, batch, self._hidden)
 
 
 def translate(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,6 @@ from lowp.train.models.gnmt import (
 )
 from lowp.train.recipe import Recipe
 from lowp.train.tasks.task import Array, Batch, Engines, Task
-
-_BEGIN, _END = 1, 2
 
 
 class Translation(Task):
@@ -92,7 +91,7 @@ class Translation(Task):
         model = self.model if isinstance(run, Module) else DeployedGnmt(run["encoder"], run["decoder"])
         sources = self._words.encode([s for s, _ in pairs])
         found = [
-            self._words.decode(translate(model, s, _BEGIN, _END, beams=self._beams, longest=2 * len(s) + 10))
+            self._words.decode(translate(model, s, data.BEGIN, data.END, beams=self._beams, longest=2 * len(s) + 10))
             for s in sources
         ]
         return metrics.bleu(found, [t for _, t in pairs])
@@ -132,25 +131,19 @@ class Translation(Task):
 
     def calibration(self, name: str, count: int) -> Iterable[dict[str, Array]]:
         """Training sentences for the encoder; for the decoder its inputs as translating them meets them."""
-        given = 0
-        for sample in self._train:
-            tokens, lengths = padded_source(sample["source"], _END)
-            if name == "encoder":
-                yield {"source": tokens, "lengths": lengths}
-                given += 1
-            else:
-                for feed in self._decoder_steps(tokens, lengths, sample["target"][:-1]):
-                    yield feed
-                    given += 1
-                    if given == count:
-                        break
-            if given == count:
-                return
+        return itertools.islice(self._sentences() if name == "encoder" else self._decoder_steps(), count)
 
-    def _decoder_steps(self, source: Array, lengths: Array, target: Array) -> Iterable[dict[str, Array]]:
-        memory, mask = self.model.encoder(source, lengths), padding_mask(lengths, len(source))
-        h, c = self.model.initial_states(1)
-        for token in target:
-            feed = {"tokens": np.asarray([[token]]), "memory": memory, "mask": mask, "h": h, "c": c}
-            yield feed
-            _, h, c, _ = self.model.decoder(**feed)
+    def _sentences(self) -> Iterator[dict[str, Array]]:
+        for sample in self._train:
+            source, lengths = padded_source(sample["source"], data.END)
+            yield {"source": source, "lengths": lengths}
+
+    def _decoder_steps(self) -> Iterator[dict[str, Array]]:
+        for sentence, sample in zip(self._sentences(), self._train, strict=True):
+            memory = self.model.encoder(**sentence)
+            mask = padding_mask(sentence["lengths"], len(memory))
+            h, c = self.model.initial_states(1)
+            for token in sample["target"][:-1]:
+                feed = {"tokens": np.asarray([[token]]), "memory": memory, "mask": mask, "h": h, "c": c}
+                yield feed
+                _, h, c, _ = self.model.decoder(**feed)
