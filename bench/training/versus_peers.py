@@ -1,11 +1,13 @@
 """Time and memory of a training step: lowp beside PyTorch and TensorFlow on the same four networks.
 
     bench/setup_torch.sh && bench/setup_tensorflow.sh                # once: build/torch-venv, build/tensorflow-venv
-    .venv/bin/python bench/training/versus_peers.py [--models ncf,lstm] [--precisions fp32,bf16] [--rounds 3] [--json]
+    .venv/bin/python bench/training/versus_peers.py [--models ncf,lstm] [--precisions fp32,bf16] [--rounds 5] [--json]
 
-The networks, batches and the optimizer are those of torch_steps.py and tf_steps.py. Engines run in processes of their
-own, in turns, `--rounds` times; medians of all steps are compared. TensorFlow is timed with and without XLA. Peak
-memory is that of the process over the idle engine's. A peer whose venv is missing is left out.
+The networks, batches and the optimizer are those of torch_steps.py and tf_steps.py. Every engine has a process of its
+own, all of which live at the same time and wait: in each of `--rounds` rounds they take their turns, in an order that
+changes, of one step that wakes threads and caches and `--steps` that are timed. What disturbs the machine for longer
+than a round so disturbs all. Medians of all timed steps are compared. TensorFlow is timed with and without XLA. Peak
+memory is that of the process over the idle engine's, after two steps. A peer whose venv is missing is left out.
 """
 
 from __future__ import annotations
@@ -16,13 +18,17 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 _ROOT = Path(__file__).resolve().parents[2]
+# Seconds before a turn in which the threads of the engine before it fall asleep (they spin for up to 60 ms).
+_PAUSE = 0.1
 _MODELS = ("resnet50", "bert4", "bert_base", "ncf", "ncf_sparse", "lstm")
 
 
@@ -64,29 +70,30 @@ def lowp_case(name: str) -> tuple[Any, Any, Any]:
     return Network(), rng.standard_normal((4, 128, 768), np.float32), rng.integers(0, 2, 512)
 
 
-def run_lowp(name: str, precision: str, threads: int, steps: int) -> dict[str, Any]:
-    """Milliseconds of each step but the first, and memory; in this process."""
-    import lowp
+class LowpStepper:
+    """Takes a step at each call."""
+
+    def __init__(self, name: str, precision: str, threads: int) -> None:
+        import lowp
+
+        network, self.inputs, self.labels = lowp_case(name)
+        optimizer = lowp.optim.SGD(lr=0.01, momentum=0.9)
+        loss = lowp.nn.CrossEntropyLoss()
+        self.trainer = lowp.Trainer(network, loss, optimizer, precision=precision, threads=threads)
+
+    def __call__(self) -> None:
+        self.trainer.step(self.inputs, self.labels)
+
+
+def lowp_stepper(name: str, precision: str, threads: int) -> tuple[Callable[[], Any], int]:
+    """What takes a step, and the KiB that this process had with the package loaded."""
+    import lowp  # noqa: F401 - its size is what is left out
 
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    network, inputs, labels = lowp_case(name)
-    optimizer = lowp.optim.SGD(lr=0.01, momentum=0.9)
-    trainer = lowp.Trainer(network, lowp.nn.CrossEntropyLoss(), optimizer, precision=precision, threads=threads)
-    times = []
-    for _ in range(steps + 1):
-        start = time.perf_counter()
-        trainer.step(inputs, labels)
-        times.append(1e3 * (time.perf_counter() - start))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {
-        "ms": times[1:],
-        "peak_mib": (peak - idle) / 1024,
-        "activations_mib": trainer.activation_bytes / 2**20,
-        "optimizer_mib": trainer.optimizer_bytes / 2**20,
-    }
+    return LowpStepper(name, precision, threads), idle
 
 
-def run_tensorflow(name: str, threads: int, steps: int, xla: bool) -> dict[str, Any]:
+def tensorflow_stepper(name: str, xla: bool, threads: int) -> tuple[Callable[[], Any], int]:
     """The same in TensorFlow's venv."""
     import tensorflow as tf
     import tf_steps
@@ -94,47 +101,100 @@ def run_tensorflow(name: str, threads: int, steps: int, xla: bool) -> dict[str, 
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    times = tf_steps.step_times(tf_steps.CASES[name.removesuffix("_sparse")](), xla, steps)
-    return {"ms": times, "peak_mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024}
+    return tf_steps.stepper(tf_steps.CASES[name.removesuffix("_sparse")](), xla), idle
 
 
-def run_torch(name: str, precision: str, threads: int, steps: int) -> dict[str, Any]:
-    """The same in this process, which is that of the other venv."""
+def torch_stepper(name: str, precision: str, threads: int) -> tuple[Callable[[], Any], int]:
+    """The same in PyTorch's venv."""
     import torch
     import torch_steps
 
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    case = torch_steps.CASES[name.removesuffix("_sparse")]()
-    times = torch_steps.step_times(case, precision == "bf16", steps)
-    return {"ms": times, "peak_mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024}
+    return torch_steps.stepper(torch_steps.CASES[name.removesuffix("_sparse")](), precision == "bf16"), idle
 
 
-def child(engine: str, name: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One engine in a process of its own."""
-    command = [str(options.pythons[engine]), __file__, "--child", engine, name, precision]
-    command += ["--threads", str(options.threads), "--steps", str(options.steps)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{engine} {name} {precision} failed:\n{done.stderr}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def serve(engine: str, name: str, precision: str, threads: int) -> None:
+    """A child: prints its memory, then the times of as many steps as each line of its input asks for."""
+    if engine.startswith("tensorflow"):
+        step, idle = tensorflow_stepper(name, engine.endswith("xla"), threads)
+    else:
+        step, idle = (lowp_stepper if engine == "lowp" else torch_stepper)(name, precision, threads)
+    step()
+    step()
+    memory = {"peak_mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024}
+    if isinstance(step, LowpStepper):
+        memory["activations_mib"] = step.trainer.activation_bytes / 2**20
+    print(json.dumps(memory), flush=True)
+    for line in sys.stdin:
+        step()
+        times = []
+        for _ in range(int(line)):
+            start = time.perf_counter()
+            step()
+            times.append(1e3 * (time.perf_counter() - start))
+        print(json.dumps(times), flush=True)
+
+
+class Contender:
+    """An engine in a process of its own."""
+
+    def __init__(self, engine: str, name: str, precision: str, options: argparse.Namespace) -> None:
+        self.engine, self.name, self.precision = engine, name, precision
+        self.ms: list[float] = []
+        command = [str(options.pythons[engine]), __file__, "--child", engine, name, precision]
+        self._errors = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [*command, "--threads", str(options.threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self.memory: dict[str, float] = json.loads(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            self._errors.seek(0)
+            raise SystemExit(f"{self.engine} {self.name} {self.precision} failed:\n{self._errors.read().decode()}")
+        return line
+
+    def turn(self, steps: int) -> None:
+        """Takes and times `steps` of them."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        self.ms += json.loads(self._answer())
+
+    def end(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
 
 
 def compare(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of one network: peers in FP32, lowp in each precision."""
     peers = [(e, "fp32") for e in ("torch", "tensorflow", "tensorflow-xla") if options.pythons[e].exists()]
-    contenders = [*peers, *(("lowp", p) for p in options.precisions)]
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {c: [] for c in contenders}
-    for _ in range(options.rounds):
-        for engine, precision in contenders:
-            found[engine, precision].append(child(engine, name, precision, options))
+    contenders: list[Contender] = []
+    try:
+        for engine, precision in [*peers, *(("lowp", p) for p in options.precisions)]:
+            contenders.append(Contender(engine, name, precision, options))
+        for turn in range(options.rounds):
+            first = turn % len(contenders)
+            for contender in contenders[first:] + contenders[:first]:
+                time.sleep(_PAUSE)
+                contender.turn(options.steps)
+    finally:
+        for contender in contenders:
+            contender.end()
     rows = []
-    for (engine, precision), runs in found.items():
-        ms = [t for r in runs for t in r["ms"]]
-        row = {"model": name, "engine": engine, "precision": precision, "median_ms": statistics.median(ms)}
-        row |= {"min_ms": min(ms)} | {k: v for k, v in runs[0].items() if k != "ms"}
-        rows.append(row)
+    for c in contenders:
+        row = {"model": name, "engine": c.engine, "precision": c.precision, "median_ms": statistics.median(c.ms)}
+        rows.append(row | {"min_ms": min(c.ms)} | c.memory)
     for row in rows:
         row["versus_peers"] = min(r["median_ms"] for r in rows[: len(peers)]) / row["median_ms"] if peers else None
     return rows
@@ -146,21 +206,15 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(_MODELS))
     parser.add_argument("--precisions", type=lambda t: t.split(","), default=["fp32", "bf16", "fp16"])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
     for peer in ("torch", "tensorflow"):
         parser.add_argument(f"--{peer}", type=Path, default=_ROOT / "build" / f"{peer}-venv" / "bin" / "python")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        engine, name, precision = options.child
-        if engine.startswith("tensorflow"):
-            result = run_tensorflow(name, options.threads, options.steps, engine.endswith("xla"))
-        else:
-            run = run_lowp if engine == "lowp" else run_torch
-            result = run(name, precision, options.threads, options.steps)
-        print(json.dumps(result))
+        serve(*options.child, options.threads)
         return
     options.pythons = {
         "lowp": Path(sys.executable),
@@ -168,16 +222,23 @@ def main() -> None:
         "tensorflow": options.tensorflow,
         "tensorflow-xla": options.tensorflow,
     }
-    rows = [r for name in options.models.split(",") for r in compare(name, options)]
+    if not options.json:
+        print(
+            f"{'network':11} {'engine':14} {'':5} {'median ms':>10} {'min ms':>8} {'x peers':>8} {'peak MiB':>9}",
+            flush=True,
+        )
+    rows: list[dict[str, Any]] = []
+    for name in options.models.split(","):
+        rows += (found := compare(name, options))
+        for r in found:
+            print(
+                f"{r['model']:11} {r['engine']:14} {r['precision']:5} {r['median_ms']:10.1f} {r['min_ms']:8.1f}"
+                f" {r['versus_peers'] or 0:8.2f} {r['peak_mib']:9.0f}",
+                file=sys.stderr if options.json else sys.stdout,
+                flush=True,
+            )
     if options.json:
         print(json.dumps({"threads": options.threads, "rows": rows}, indent=1))
-        return
-    print(f"{'network':11} {'engine':14} {'':5} {'median ms':>10} {'min ms':>8} {'x peers':>8} {'peak MiB':>9}")
-    for r in rows:
-        print(
-            f"{r['model']:11} {r['engine']:14} {r['precision']:5} {r['median_ms']:10.1f} {r['min_ms']:8.1f}"
-            f" {r['versus_peers'] or 0:8.2f} {r['peak_mib']:9.0f}"
-        )
 
 
 if __name__ == "__main__":

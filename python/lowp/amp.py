@@ -2,14 +2,14 @@
 
 ``lowp.Trainer(..., precision="bf16")`` is all that most need. Which ops compute in 16 bits is data:
 
->>> lists = amp.default_lists()
->>> lists["follow"].remove("Softmax")
+>>> lists = amp.lists_with(deny=["Tanh"])
 >>> trainer = lowp.Trainer(model, loss, optimizer, precision="bf16", lists=lists)
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,13 @@ def default_lists() -> dict[str, list[str]]:
     Ops in no list take f32.
     """
     return dict(json.loads(_core.precision_lists()))
+
+
+def lists_with(allow: Sequence[str] = (), deny: Sequence[str] = (), follow: Sequence[str] = ()) -> dict[str, list[str]]:
+    """The default lists with some ops moved into the list they are given for; an unknown op is refused by the Trainer."""
+    moved = {"allow": list(allow), "deny": list(deny), "follow": list(follow)}
+    elsewhere = {op for ops in moved.values() for op in ops}
+    return {name: [op for op in ops if op not in elsewhere] + moved[name] for name, ops in default_lists().items()}
 
 
 @dataclass(frozen=True)

@@ -61,10 +61,12 @@ def test_overrides(tmp_path):
         "optimizer.betas=[0.8, 0.9]",
         "model.name=bert",
         "compile.precision=int8",
+        'mixed_precision.deny=["Tanh", "Softmax"]',
         "train.folder=x=y",
     ]
     made = recipe.parse(GOOD, tmp_path / "r.toml", sets)
     assert (made.train.epochs, made.optimizer.betas, made.model.name) == (5, (0.8, 0.9), "bert")
+    assert made.mixed_precision == recipe.MixedPrecision(deny=["Tanh", "Softmax"])
     assert made.compile.precision == "int8" and made.train.folder == tmp_path / "x=y"
     for bad, message in (
         ("epochs=3", "--set epochs=3: section.key=value is wanted"),
@@ -98,6 +100,9 @@ def test_overrides(tmp_path):
         ("epochs = 3", "epochs = 3.5", "line 11: train.epochs is 3.5; an integer is wanted"),
         ("epochs = 3", "epochs = 0", "line 11: train.epochs is 0; at least 1 is wanted"),
         ("epochs = 3", "", "line 10: train has neither epochs nor steps"),
+        ("[qat]", '[mixed_precision]\ndeny = "Tanh"\n[qat]', 'deny is "Tanh"; a list of strings is wanted'),
+        ("[qat]", "[mixed_precision]\ndeny = [1]\n[qat]", "line 25: mixed_precision.deny is [1]; a list of strings"),
+        ("[qat]", "[mixed_precision]\nloss_scale = 0\n[qat]", "loss_scale is 0.0; more than 0 is wanted"),
         ("activation_bits = 7", "activation_bits = 6", "qat.activation_bits is 6; one of 7, 8 is wanted"),
         ("activation_bits = 7", "activation_bits = true", "qat.activation_bits is true; one of 7, 8 is wanted"),
         ('folder = "images"', "folder = 3", "data.folder is 3; a path is wanted"),
@@ -146,7 +151,13 @@ def test_the_digest_is_of_what_decides_the_result(tmp_path):
     for same in ("train.threads=2", "log.every=3", "train.folder=elsewhere", "train.keep=1", "optimizer.eps=1e-8"):
         assert recipe.parse(GOOD, tmp_path / "r.toml", [same]).digest == digest
     assert recipe.parse(GOOD, Path("/somewhere/else.toml")).digest == digest
-    for other in ("train.seed=2", "optimizer.lr=0.5", "model.depth=34", "data.folder=other"):
+    for other in (
+        "train.seed=2",
+        "optimizer.lr=0.5",
+        "model.depth=34",
+        "data.folder=other",
+        "mixed_precision.loss_scale=8",
+    ):
         assert recipe.parse(GOOD, tmp_path / "r.toml", [other]).digest != digest
 
 

@@ -320,13 +320,18 @@ def test_16_bit_training_reaches_the_loss_of_fp32():
 
 
 def test_16_bit_activations_take_little_more_than_half():
-    def memory(precision):
+    def memory(precision, **options):
         model = ResNet(BasicBlock, (1, 1, 1), 10, 3, 16, small=True)
-        trainer = trainer_of(model, precision=precision)
+        trainer = trainer_of(model, precision=precision, **options)
         trainer.step(normal(16, 3, 32, 32), labels(16, 10))
         return trainer.activation_bytes
 
     assert memory("bf16") <= 0.6 * memory("fp32")
+    denied = amp.lists_with(deny=["Conv"])
+    assert "Conv" in denied["deny"] and "Conv" not in denied["allow"]
+    assert memory("bf16") <= 0.6 * memory("bf16", lists=denied)
+    with pytest.raises(errors.InvalidArgument, match="'deny' has \"Rely\", which is no op"):
+        memory("bf16", lists=amp.lists_with(deny=["Rely"]))
 
 
 def test_batches_of_other_shapes_take_turns_in_one_memory():

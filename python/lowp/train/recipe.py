@@ -176,6 +176,20 @@ class Qat:
 
 
 @dataclass(frozen=True)
+class MixedPrecision:
+    """[mixed_precision]: changes to the lists of :func:`lowp.amp.default_lists`, and the loss's scale.
+
+    An op that is named here leaves the list it was in. `loss_scale` is a static one; without it the scale is dynamic in
+    fp16 and 1 otherwise.
+    """
+
+    allow: list[str] = field(default_factory=list)
+    deny: list[str] = field(default_factory=list)
+    follow: list[str] = field(default_factory=list)
+    loss_scale: float | None = _limited(None, above=0)
+
+
+@dataclass(frozen=True)
 class DataParallel:
     """[data_parallel]: how gradients become the means of all ranks', where mpirun started several.
 
@@ -220,6 +234,7 @@ class Recipe:
     schedule: Schedule
     early_stopping: EarlyStopping | None
     qat: Qat | None
+    mixed_precision: MixedPrecision | None
     data_parallel: DataParallel | None
     compile: Compile | None
     log: Log
@@ -250,6 +265,7 @@ _SECTIONS: dict[str, tuple[type, bool]] = {
     "schedule": (Schedule, True),
     "early_stopping": (EarlyStopping, False),
     "qat": (Qat, False),
+    "mixed_precision": (MixedPrecision, False),
     "data_parallel": (DataParallel, False),
     "compile": (Compile, False),
     "log": (Log, True),
@@ -293,6 +309,8 @@ def _wanted(kind: Any) -> str:
         return _wanted(next(a for a in arguments if a is not type(None)))
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
+    if origin is list:
+        return "a list of strings"
     if origin is tuple:
         return f"a list of {len(arguments)} numbers"
     return _NAME_OF_TYPE.get(kind, getattr(kind, "__name__", str(kind)))
@@ -329,6 +347,10 @@ def _convert(context: _Context, section: str, key: str, value: Any, kind: Any, l
         if not isinstance(value, list) or len(value) != len(arguments):
             raise refuse
         return tuple(_convert(context, section, key, v, a, limits) for v, a in zip(value, arguments, strict=True))
+    if origin is list:
+        if not isinstance(value, list) or not all(isinstance(v, arguments[0]) for v in value):
+            raise refuse
+        return list(value)
     if kind is Path:
         if not isinstance(value, str) or not value:
             raise refuse

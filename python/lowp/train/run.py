@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lowp import errors, nn, optim
+from lowp import amp, errors, nn, optim
 from lowp._engine import compile as compile_model
 from lowp.quant import Qat
 from lowp.train import parallel
@@ -103,11 +103,14 @@ class Run:
         total = per_epoch * train.epochs if train.epochs else None
         self.total = min(n for n in (total, train.steps) if n is not None)
         self.optimizer, self.plateau = make_optimizer(recipe, self.total, self.task.larger_is_better)
+        mixed = recipe.mixed_precision
         self.trainer = Trainer(
             self.task.model,
             self.task.loss,
             self.optimizer,
             precision=train.precision,
+            lists=amp.lists_with(mixed.allow, mixed.deny, mixed.follow) if mixed else None,
+            loss_scale=mixed.loss_scale if mixed else None,
             clip_norm=train.clip_norm,
             threads=train.threads or self.group.share_of_threads(),
             seed=train.seed,
