@@ -25,7 +25,7 @@ def default_lists() -> dict[str, list[str]]:
 
 
 def lists_with(allow: Sequence[str] = (), deny: Sequence[str] = (), follow: Sequence[str] = ()) -> dict[str, list[str]]:
-    """The default lists with some ops moved into the list they are given for; an unknown op is refused by the Trainer."""
+    """The default lists with some ops moved into the list they are given for; Trainer refuses an unknown op."""
     moved = {"allow": list(allow), "deny": list(deny), "follow": list(follow)}
     elsewhere = {op for ops in moved.values() for op in ops}
     return {name: [op for op in ops if op not in elsewhere] + moved[name] for name, ops in default_lists().items()}
