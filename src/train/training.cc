@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/backward.h"
+#include "autograd/keep.h"
 #include "autograd/recompute.h"
 #include "passes/pass.h"
 
@@ -50,6 +51,7 @@ class StepBuilder {
     const std::vector<ir::Node*> forward = graph_.node_list();
     LOWP_ASSIGN(auto gradients, autograd::build_gradients(graph_, scaled, wanted));
     LOWP_TRY(autograd::recompute(graph_, forward, options_.recompute));
+    autograd::keep_recurrences_in(graph_, options_.kept);
 
     std::vector<size_t> reached;
     for (size_t i : parameters_) {

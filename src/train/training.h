@@ -52,6 +52,8 @@ struct TrainingOptions {
   // Parts of the graph, as prefixes of node names, whose inner values are computed anew for the gradients instead of
   // being kept: less memory, more time (autograd/recompute.h).
   std::vector<std::string> recompute;
+  // What recurrences keep for their gradients is stored in this dtype (autograd/keep.h): f32, bf16 or f16.
+  DType kept = DType::kF32;
   // More than one rank: gradients become their means over all ranks before they are clipped and used. No parameter may
   // be sparse then (kUnsupported): ranks look up different rows.
   DataParallel data_parallel;
@@ -59,8 +61,8 @@ struct TrainingOptions {
 
 // From JSON: {"optimizer": {"name": "sgd" | "adam" | "adamw" | "lamb", "momentum": ..., ...}, "parameters": {name:
 // {"rate_factor": ..., "weight_decay": ..., "trained": ...}}, "clip_norm": ..., "loss_scaling": {"mode": "none" |
-// "static" | "dynamic", "initial": ..., ...}, "recompute": [...], "data_parallel": {"ranks": ..., "bucket_bytes": ...,
-// "compress": "none" | "bf16"}}. kInvalidArgument names an unknown key or a value
+// "static" | "dynamic", "initial": ..., ...}, "recompute": [...], "kept": "f32" | "bf16" | "f16", "data_parallel":
+// {"ranks": ..., "bucket_bytes": ..., "compress": "none" | "bf16"}}. kInvalidArgument names an unknown key or a value
 // of the wrong kind.
 Result<TrainingOptions> options_from_json(std::string_view json);
 
