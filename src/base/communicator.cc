@@ -1,6 +1,7 @@
 #include "base/communicator.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/float16.h"
 
@@ -83,6 +84,35 @@ Status all_reduce_mean(Communicator& c, std::span<float> values, Wire wire, std:
     for (size_t i = 0; i < piece.size(); ++i) piece[i] = static_cast<float>(halves[i]);
   }
   return {};
+}
+
+Status all_gather(Communicator& c, std::span<std::byte> slots, size_t slot_bytes) {
+  const int self = c.rank();
+  auto slot = [&](int rank) { return slots.data() + static_cast<size_t>(rank) * slot_bytes; };
+  auto size_of = [&](int rank) {
+    uint64_t size = 0;
+    std::memcpy(&size, slot(rank), sizeof(size));
+    return size;
+  };
+  constexpr size_t kHead = sizeof(uint64_t);
+  std::vector<Message> send, receive;
+  for (int r = 0; r < c.ranks(); ++r) {
+    if (r == self) continue;
+    send.push_back({r, slot(self), kHead});
+    receive.push_back({r, slot(r), kHead});
+  }
+  LOWP_TRY(c.exchange(send, receive));
+  for (int r = 0; r < c.ranks(); ++r) {
+    if (size_of(r) < kHead || size_of(r) > slot_bytes)
+      return error(Code::kInvalidArgument, "rank {} has {} bytes for the others, rank {} takes {} at most", r,
+                   size_of(r), self, slot_bytes);
+  }
+  for (size_t k = 0; k < send.size(); ++k) {
+    const int r = send[k].rank;
+    send[k] = {r, slot(self) + kHead, size_of(self) - kHead};
+    receive[k] = {r, slot(r) + kHead, size_of(r) - kHead};
+  }
+  return c.exchange(send, receive);
 }
 
 Status broadcast(Communicator& c, std::span<std::byte> data, int root) {

@@ -51,6 +51,11 @@ enum class Wire : uint8_t { kF32, kBF16 };
 // grown as needed.
 Status all_reduce_mean(Communicator& communicator, std::span<float> values, Wire wire, std::vector<std::byte>& scratch);
 
+// All ranks get what every rank has, of sizes that differ: `slots` is ranks() slots of slot_bytes each, and rank r's
+// begins with the number of its bytes that count, itself included, as uint64_t. This rank has filled its own; the
+// others' are filled as far as they count. kInvalidArgument where one says less than 8 bytes or more than a slot has.
+Status all_gather(Communicator& communicator, std::span<std::byte> slots, size_t slot_bytes);
+
 // All ranks get what `root` has.
 Status broadcast(Communicator& communicator, std::span<std::byte> data, int root);
 

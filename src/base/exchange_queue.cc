@@ -20,11 +20,18 @@ int64_t ExchangeQueue::start(const Job& job) {
 }
 
 int64_t ExchangeQueue::start_mean(std::span<float> values, Wire wire) {
-  return start({true, reinterpret_cast<std::byte*>(values.data()), values.size_bytes(), wire, 0});
+  return start({.kind = Kind::kMean,
+                .data = reinterpret_cast<std::byte*>(values.data()),
+                .bytes = values.size_bytes(),
+                .wire = wire});
+}
+
+int64_t ExchangeQueue::start_gather(std::span<std::byte> slots, size_t slot_bytes) {
+  return start({.kind = Kind::kGather, .data = slots.data(), .bytes = slots.size(), .slot_bytes = slot_bytes});
 }
 
 int64_t ExchangeQueue::start_broadcast(std::span<std::byte> data, int root) {
-  return start({false, data.data(), data.size(), Wire::kF32, root});
+  return start({.kind = Kind::kBroadcast, .data = data.data(), .bytes = data.size(), .root = root});
 }
 
 Status ExchangeQueue::wait(int64_t ticket) {
@@ -36,6 +43,17 @@ Status ExchangeQueue::wait(int64_t ticket) {
     if (--waiting_ == 0 && communicator_ != nullptr) communicator_->set_urgent(false);
   }
   return status_;
+}
+
+Status ExchangeQueue::run(const Job& job) {
+  switch (job.kind) {
+    case Kind::kMean:
+      return all_reduce_mean(*communicator_, {reinterpret_cast<float*>(job.data), job.bytes / sizeof(float)}, job.wire,
+                             scratch_);
+    case Kind::kGather: return all_gather(*communicator_, {job.data, job.bytes}, job.slot_bytes);
+    case Kind::kBroadcast: return broadcast(*communicator_, {job.data, job.bytes}, job.root);
+  }
+  return {};
 }
 
 void ExchangeQueue::work() {
@@ -52,10 +70,7 @@ void ExchangeQueue::work() {
     }
     if (status_.is_ok()) {
       lock.unlock();
-      Status status =
-          job.mean ? all_reduce_mean(*communicator_, {reinterpret_cast<float*>(job.data), job.bytes / sizeof(float)},
-                                     job.wire, scratch_)
-                   : broadcast(*communicator_, {job.data, job.bytes}, job.root);
+      Status status = run(job);
       lock.lock();
       if (!status.is_ok()) status_ = std::move(status);
     }
@@ -96,5 +111,16 @@ void set_process_exchanges(std::shared_ptr<ExchangeQueue> queue) {
 WithoutExchanges::WithoutExchanges() { ++off; }
 WithoutExchanges::~WithoutExchanges() { --off; }
 bool WithoutExchanges::active() { return off > 0; }
+
+Result<std::shared_ptr<ExchangeQueue>> exchanges_of(int64_t ranks) {
+  if (ranks == 1 || WithoutExchanges::active()) return std::shared_ptr<ExchangeQueue>();
+  std::shared_ptr<ExchangeQueue> queue = process_exchanges();
+  if (queue == nullptr)
+    return fail(Code::kUnsupported, "the graph is to be trained by {} ranks, this process has no communicator", ranks);
+  if (queue->ranks() != ranks)
+    return fail(Code::kUnsupported, "the graph is to be trained by {} ranks, the communicator has {}", ranks,
+                queue->ranks());
+  return queue;
+}
 
 }  // namespace lowp

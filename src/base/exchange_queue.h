@@ -23,8 +23,10 @@ class ExchangeQueue {
   int rank() const { return rank_; }
   int ranks() const { return ranks_; }
 
-  // all_reduce_mean() and broadcast(). The data belong to the exchange until wait() has returned for its ticket.
+  // all_reduce_mean(), all_gather() and broadcast(). The data belong to the exchange until wait() has returned for its
+  // ticket.
   int64_t start_mean(std::span<float> values, Wire wire);
+  int64_t start_gather(std::span<std::byte> slots, size_t slot_bytes);
   int64_t start_broadcast(std::span<std::byte> data, int root);
   // Returns when the exchange, and with it all that were started before, is done.
   Status wait(int64_t ticket);
@@ -35,14 +37,17 @@ class ExchangeQueue {
   void abort(int status) { communicator_->abort(status); }
 
  private:
+  enum class Kind : uint8_t { kMean, kGather, kBroadcast };
   struct Job {
-    bool mean = false;
+    Kind kind = Kind::kMean;
     std::byte* data = nullptr;
     size_t bytes = 0;
     Wire wire = Wire::kF32;
     int root = 0;
+    size_t slot_bytes = 0;
   };
   int64_t start(const Job& job);
+  Status run(const Job& job);
   void work();
 
   std::unique_ptr<Communicator> communicator_;
@@ -60,7 +65,7 @@ class ExchangeQueue {
   std::thread thread_;
 };
 
-// The process's queue, which lowp.AllReduceStart and lowp.AllReduceWait use; null where it is alone.
+// The process's queue, which lowp.AllReduceStart, lowp.GatherRowsStart and their Waits use; null where it is alone.
 std::shared_ptr<ExchangeQueue> process_exchanges();
 void set_process_exchanges(std::shared_ptr<ExchangeQueue> queue);
 
@@ -74,5 +79,9 @@ class WithoutExchanges {
   WithoutExchanges& operator=(const WithoutExchanges&) = delete;
   static bool active();
 };
+
+// What a graph for so many ranks exchanges with: null where nothing is to be exchanged. kUnsupported where the process
+// has no communicator, or one of another size.
+Result<std::shared_ptr<ExchangeQueue>> exchanges_of(int64_t ranks);
 
 }  // namespace lowp

@@ -93,20 +93,9 @@ Status wait(EvalContext& ctx) {
   return {};
 }
 
-// The process's queue; null where nothing is to be exchanged.
-Result<std::shared_ptr<ExchangeQueue>> queue_of(int64_t ranks) {
-  std::shared_ptr<ExchangeQueue> queue = ranks > 1 && !WithoutExchanges::active() ? process_exchanges() : nullptr;
-  if (queue == nullptr && ranks > 1 && !WithoutExchanges::active())
-    return fail(Code::kUnsupported, "the graph is to be trained by {} ranks, this process has no communicator", ranks);
-  if (queue != nullptr && queue->ranks() != ranks)
-    return fail(Code::kUnsupported, "the graph is to be trained by {} ranks, the communicator has {}", ranks,
-                queue->ranks());
-  return queue;
-}
-
 Status lower_start(LowerContext& ctx) {
   const auto& a = ctx.attrs<StartAttrs>();
-  LOWP_ASSIGN(const std::shared_ptr<ExchangeQueue> queue, queue_of(a.ranks));
+  LOWP_ASSIGN(const std::shared_ptr<ExchangeQueue> queue, exchanges_of(a.ranks));
   std::vector<size_t> sizes;
   for (size_t i = 0; i < ctx.node().inputs.size(); ++i) sizes.push_back(static_cast<size_t>(ctx.in_size(i)));
   const Wire wire = a.wire == "bf16" ? Wire::kBF16 : Wire::kF32;
@@ -125,7 +114,7 @@ Status lower_start(LowerContext& ctx) {
 }
 
 Status lower_wait(LowerContext& ctx) {
-  LOWP_ASSIGN(const std::shared_ptr<ExchangeQueue> queue, queue_of(ctx.attrs<WaitAttrs>().ranks));
+  LOWP_ASSIGN(const std::shared_ptr<ExchangeQueue> queue, exchanges_of(ctx.attrs<WaitAttrs>().ranks));
   std::vector<std::pair<size_t, bool>> sizes;  // and whether anybody wants it
   for (size_t i = 0; i < ctx.node().outputs.size(); ++i)
     sizes.emplace_back(static_cast<size_t>(ctx.in_size(kFirstLike + i)), ctx.wants(i));

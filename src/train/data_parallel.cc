@@ -31,12 +31,14 @@ std::vector<Bucket> buckets_of(const std::vector<ir::Node*>& nodes, const std::v
   return buckets;
 }
 
+std::string wire_name(const DataParallel& options) { return options.compress == Wire::kBF16 ? "bf16" : "f32"; }
+
 }  // namespace
 
 std::vector<ir::Value*> average_gradients(ir::Graph& graph, const std::vector<ir::Value*>& weights,
                                           const std::vector<ir::Value*>& gradients, const DataParallel& options) {
   const std::vector<ir::Node*> nodes = graph.node_list();
-  const std::string wire = options.compress == Wire::kBF16 ? "bf16" : "f32";
+  const std::string wire = wire_name(options);
   std::vector<ir::Value*> means(gradients.size());
   std::vector<std::pair<Bucket, std::vector<ir::Value*>>> started;
   for (Bucket& bucket : buckets_of(nodes, weights, gradients, options.bucket_bytes)) {
@@ -55,6 +57,20 @@ std::vector<ir::Value*> average_gradients(ir::Graph& graph, const std::vector<ir
     for (size_t i = 0; i < results.size(); ++i) means[bucket.gradients[i]] = results[i];
   }
   return means;
+}
+
+SparseExchange::SparseExchange(ir::Graph& graph, ir::Value* table, const SparseGradient& own,
+                               const DataParallel& options)
+    : graph_(&graph), table_(table), ranks_(options.ranks), wire_(wire_name(options)) {
+  started_ = GraphBuilder(graph).op_n(2, "GatherRowsStart", {own.rows, own.values, own.count, table},
+                                      {{"ranks", ranks_}, {"wire", wire_}}, kLowpDomain, "rows_of_ranks");
+}
+
+SparseGradient SparseExchange::wait() {
+  const std::vector<ir::Value*> mean =
+      GraphBuilder(*graph_).op_n(3, "GatherRowsWait", {started_[0], started_[1], table_},
+                                 {{"ranks", ranks_}, {"wire", wire_}}, kLowpDomain, "mean_of_rows");
+  return {mean[0], mean[1], mean[2]};
 }
 
 }  // namespace lowp::train

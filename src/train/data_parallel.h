@@ -19,4 +19,27 @@ struct DataParallel {
 std::vector<ir::Value*> average_gradients(ir::Graph& graph, const std::vector<ir::Value*>& weights,
                                           const std::vector<ir::Value*>& gradients, const DataParallel& options);
 
+// The gradient of a table of which a batch reads some rows: what lowp.SparseRows gives.
+struct SparseGradient {
+  ir::Value* rows = nullptr;    // i64 [N], ascending, -1 behind the first `count`
+  ir::Value* values = nullptr;  // f32 [N, row]
+  ir::Value* count = nullptr;   // i64
+};
+
+// The mean of all ranks' sparse gradients, which have rows of any of them: the exchange starts where it is made, at the
+// end of the graph as it is then.
+class SparseExchange {
+ public:
+  SparseExchange(ir::Graph& graph, ir::Value* table, const SparseGradient& own, const DataParallel& options);
+  // Appends the end of the exchange.
+  SparseGradient wait();
+
+ private:
+  ir::Graph* graph_;
+  ir::Value* table_;
+  int64_t ranks_;
+  std::string wire_;
+  std::vector<ir::Value*> started_;  // slots and ticket
+};
+
 }  // namespace lowp::train

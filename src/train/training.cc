@@ -140,10 +140,6 @@ class StepBuilder {
   };
   Result<Gradient> gradient_of(const ir::State& state, ir::Value* dense) {
     if (!of(state.name).sparse) return Gradient{dense};
-    if (options_.data_parallel.ranks > 1)
-      return fail(error(Code::kUnsupported, "parameter '{}' cannot be sparse where {} ranks train", state.name,
-                        options_.data_parallel.ranks)
-                      .with_hint("train it densely, or with one rank"));
     ir::Node* scatter = dense->producer;
     if (options_.optimizer.kind == Optimizer::kLamb || scatter == nullptr || scatter->op->name != "ScatterAdd" ||
         state.value->type.rank() != 2)
@@ -158,12 +154,25 @@ class StepBuilder {
 
   void average(const std::vector<size_t>& reached) {
     std::vector<ir::Value*> weights, values;
+    std::vector<size_t> dense;
+    std::vector<std::pair<size_t, SparseExchange>> sparse;
     for (size_t k = 0; k < reached.size(); ++k) {
-      weights.push_back(graph_.states()[reached[k]].value);
-      values.push_back(gradients_[k].values);
+      ir::Value* w = graph_.states()[reached[k]].value;
+      Gradient& g = gradients_[k];
+      if (g.rows != nullptr) {
+        sparse.emplace_back(k, SparseExchange(graph_, w, {g.rows, g.values, g.count}, options_.data_parallel));
+        continue;
+      }
+      dense.push_back(k);
+      weights.push_back(w);
+      values.push_back(g.values);
     }
     const std::vector<ir::Value*> means = average_gradients(graph_, weights, values, options_.data_parallel);
-    for (size_t k = 0; k < means.size(); ++k) gradients_[k].values = means[k];
+    for (size_t i = 0; i < means.size(); ++i) gradients_[dense[i]].values = means[i];
+    for (auto& [k, exchange] : sparse) {
+      const SparseGradient mean = exchange.wait();
+      gradients_[k] = {mean.values, mean.rows, mean.count};
+    }
   }
 
   void add_step(size_t state, const Gradient& gradient) {

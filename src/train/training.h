@@ -54,8 +54,7 @@ struct TrainingOptions {
   std::vector<std::string> recompute;
   // What recurrences keep for their gradients is stored in this dtype (autograd/keep.h): f32, bf16 or f16.
   DType kept = DType::kF32;
-  // More than one rank: gradients become their means over all ranks before they are clipped and used. No parameter may
-  // be sparse then (kUnsupported): ranks look up different rows.
+  // More than one rank: gradients become their means over all ranks before they are clipped and used.
   DataParallel data_parallel;
 };
 

@@ -94,6 +94,45 @@ TEST(AllReduce, OneRanksInfinityIsEverybodys) {
   }
 }
 
+TEST(AllGather, GivesAllWhatEachHas) {
+  for (int ranks : {1, 2, 3}) {
+    FakeNetwork network(ranks);
+    constexpr size_t kSlot = 64;
+    std::vector<std::vector<std::byte>> slots(static_cast<size_t>(ranks),
+                                              std::vector<std::byte>(kSlot * static_cast<size_t>(ranks)));
+    network.on_every_rank([&](Communicator& c) {
+      const auto self = static_cast<size_t>(c.rank());
+      const uint64_t used = 8 + 20 * self;  // the first has nothing
+      std::byte* own = slots[self].data() + self * kSlot;
+      std::memcpy(own, &used, sizeof(used));
+      std::fill(own + 8, own + used, static_cast<std::byte>(self + 1));
+      return all_gather(c, slots[self], kSlot);
+    });
+    for (const auto& of_rank : slots) {
+      EXPECT_EQ(of_rank, slots[0]);
+      for (size_t r = 0; r < slots.size(); ++r) {
+        for (size_t i = 8; i < kSlot; ++i)
+          EXPECT_EQ(of_rank[r * kSlot + i], static_cast<std::byte>(i < 8 + 20 * r ? r + 1 : 0)) << r << " " << i;
+      }
+    }
+  }
+}
+
+TEST(AllGather, RefusesWhatDoesNotFit) {
+  for (const uint64_t claimed : {uint64_t{7}, uint64_t{65}, ~uint64_t{0}}) {
+    FakeNetwork network(2);
+    network.on_every_rank([&](Communicator& c) -> Status {
+      std::vector<std::byte> slots(128);
+      const uint64_t used = c.rank() == 1 ? claimed : 8;
+      std::memcpy(slots.data() + 64 * c.rank(), &used, sizeof(used));
+      const Status status = all_gather(c, slots, 64);
+      EXPECT_EQ(status.code(), Code::kInvalidArgument);
+      EXPECT_NE(status.to_string().find("rank 1"), std::string::npos);
+      return {};
+    });
+  }
+}
+
 TEST(Broadcast, GivesAllWhatTheRootHas) {
   for (int root : {0, 2}) {
     FakeNetwork network(3);

@@ -29,13 +29,25 @@ class Net(nn.Module):
         return self.third(self.dropout(x) if self.dropout else x)
 
 
+class Words(nn.Module):
+    """Rows that a batch looks up, two for each sample and often the same ones, and a classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(500, 8, sparse=True), nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.head(self.words(x).reshape(-1, 16))
+
+
 def main():
     options = json.loads(sys.argv[1])
     group = parallel.connect()
+    sparse = options.get("sparse", False)
     nn.seed(1 + group.rank)  # other weights on each rank: they become rank 0's
     data_parallel = parallel.DataParallel(group, options.get("bucket_bytes", 8192), options.get("compress", "none"))
     trainer = Trainer(
-        Net(options.get("dropout", 0.0)),
+        Words() if sparse else Net(options.get("dropout", 0.0)),
         nn.CrossEntropyLoss(),
         optim.SGD(lr=0.1, momentum=0.9),
         data_parallel=data_parallel,
@@ -50,6 +62,8 @@ def main():
     for step in range(options.get("steps", 20)):
         labels = random.integers(0, 5, BATCH)
         x = centers[labels] + random.standard_normal((BATCH, 20)).astype(np.float32)
+        if sparse:
+            x = np.stack([labels, random.integers(5, 500, BATCH)], 1)
         if options.get("kill") == [group.rank, step]:
             os.kill(os.getpid(), signal.SIGKILL)
         if options.get("infinite") == [group.rank, step]:

@@ -103,6 +103,17 @@ def test_compressed_gradients_train(tmp_path):
     assert np.mean([f[0] for f in rounded[-10:]]) < 0.25 * rounded[0][0]
 
 
+def test_sparse_tables_have_the_rows_of_all_ranks(tmp_path):
+    one, weights_of_one = train(1, tmp_path / "1.npz", sparse=True)
+    two, weights = train(2, tmp_path / "2.npz", sparse=True)
+    np.testing.assert_allclose(np.array(two), np.array(one), rtol=1e-4)
+    for name, array in weights.items():
+        np.testing.assert_allclose(array, weights_of_one[name], atol=1e-5, err_msg=name)
+    rounded, _ = train(2, tmp_path / "3.npz", sparse=True, compress="bf16")
+    assert rounded != two
+    np.testing.assert_allclose(rounded[0][1], two[0][1], rtol=2**-7)
+
+
 def test_one_rank_that_is_not_finite_skips_everybodys_step(tmp_path):
     figures, _ = train(2, tmp_path / "a.npz", infinite=[1, 3], loss_scale="dynamic")
     assert [i for i, f in enumerate(figures) if f[2]] == [3]

@@ -94,6 +94,73 @@ TEST(DataParallel, StepsWithTheMeanOfAllRanks) {
   set_process_exchanges(nullptr);
 }
 
+// loss = sum of (rows of the table that `indices` names)^2 / 2, whose gradient of a row is the row itself, as often as
+// it is named.
+std::unique_ptr<ir::Graph> lookups(const Tensor& table, int64_t count, const train::TrainingOptions& options) {
+  auto graph = std::make_unique<ir::Graph>();
+  GraphBuilder b(*graph);
+  ir::Value* indices = graph->add_input("indices", TensorType(DType::kI64, Extents{count}));
+  ir::Value* y = b.op("Gather", {graph->add_state("table", table), indices});
+  ir::Value* sum = b.op("ReduceSum", {b.op("Mul", {y, y})}, {{"keepdims", int64_t{0}}});
+  graph->outputs() = {{"loss", b.op("Mul", {sum, b.constant(Tensor::scalar(0.5F))})}};
+  auto trained = train::add_training(*graph, "loss", options);
+  EXPECT_TRUE(trained) << trained.error().to_string();
+  const Status lowered = train::lower(*graph);
+  EXPECT_TRUE(lowered.is_ok()) << lowered.to_string();
+  return graph;
+}
+
+// Another rank's rows and values as ops/gather_rows.cc sends them.
+std::vector<std::byte> slot_of(const std::vector<int64_t>& rows, const std::vector<float>& values) {
+  const uint64_t used = 8 + rows.size() * sizeof(int64_t) + values.size() * sizeof(float);
+  std::vector<std::byte> slot(used);
+  std::memcpy(slot.data(), &used, 8);
+  std::memcpy(slot.data() + 8, rows.data(), rows.size() * sizeof(int64_t));
+  std::memcpy(slot.data() + 8 + rows.size() * sizeof(int64_t), values.data(), values.size() * sizeof(float));
+  return slot;
+}
+
+Status step_beside(const Tensor& table, const std::vector<int64_t>& rows, const std::vector<float>& values,
+                   std::vector<double>* result = nullptr) {
+  test::FakeNetwork network(2);
+  set_process_exchanges(std::make_shared<ExchangeQueue>(network.communicator(0)));
+  train::TrainingOptions options = two_ranks();
+  options.parameters["table"].sparse = true;
+  const auto graph = lookups(table, 3, options);
+  auto session = test::session_for(*graph);
+  std::thread other([&] {
+    const auto c = network.communicator(1);
+    constexpr size_t kSlot = 1 << 16;
+    std::vector<std::byte> slots(2 * kSlot);
+    const std::vector<std::byte> own = slot_of(rows, values);
+    std::copy(own.begin(), own.end(), slots.begin() + kSlot);
+    EXPECT_TRUE(all_gather(*c, slots, kSlot).is_ok());
+  });
+  const auto ran = session->run(std::vector<Tensor>{Tensor::from<int64_t>({3}, {1, 3, 1}), Tensor::scalar(0.5F)});
+  other.join();
+  if (result != nullptr) *result = ops::to_doubles(*session->state("table"));
+  set_process_exchanges(nullptr);
+  return ran ? Status() : ran.error();
+}
+
+TEST(DataParallel, SparseGradientsAreMeansOfRowsThatAnyRankHas) {
+  const Tensor table = Tensor::from<float>({5, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
+  std::vector<double> after;
+  const Status status = step_beside(table, {0, 3}, {8, 16, 32, 64}, &after);
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  // Gradients here: twice row 1, once row 3; of the other rank as given. w -= 0.5 * (here + there) / 2.
+  EXPECT_EQ(after, (std::vector<double>{1 - 2, 2 - 4, 3 - 1.5, 4 - 2, 5, 6, 7 - 9.75, 8 - 18, 9, 10}));
+}
+
+TEST(DataParallel, RowsOfOtherRanksAreChecked) {
+  const Tensor table = Tensor::from<float>({5, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
+  for (const std::vector<int64_t>& rows : {std::vector<int64_t>{3, 3}, {3, 1}, {-1, 2}, {1, 5}}) {
+    const Status status = step_beside(table, rows, {1, 2, 3, 4});
+    EXPECT_EQ(status.code(), Code::kInvalidArgument);
+    EXPECT_NE(status.to_string().find("rank 1 sent row"), std::string::npos) << status.to_string();
+  }
+}
+
 TEST(DataParallel, RefusesWhatItCannotDo) {
   Status status;
   train::TrainingOptions options = two_ranks();
