@@ -86,6 +86,11 @@ Status infer_start(InferContext& ctx) {
       return error(Code::kShapeMismatch, "rows are {} and their values {}, of a table {}", ctx.type(kRows).to_string(),
                    ctx.type(kValues).to_string(), ctx.type(kStartTable).to_string());
     const auto& a = ctx.attrs<RowsAttrs>();
+    // A file may name sizes that nobody has the memory for; products of these stay in 64 bits.
+    constexpr int64_t kMostBytes = int64_t{1} << 42;
+    const int64_t row = ir::element_count(Extents(table.begin() + 1, table.end()));
+    if (table[0] > kMostBytes || row > kMostBytes / std::max<int64_t>(table[0], 1) / 12 || rows[0] > kMostBytes)
+      return error(Code::kUnsupported, "a table of {}", ctx.type(kStartTable).to_string());
     bytes = ir::Dim(a.ranks * static_cast<int64_t>(Shape(a, table).for_batch_of(rows[0]).slot_bytes));
   }
   ctx.set(0, DType::kU8, ir::Dims{bytes});
