@@ -4,7 +4,8 @@
 
 Each rank trains on a batch of its own with one thread: without an exchange; with one bucket, which can only start when
 the last gradient is there; with buckets of 4 MiB; and with those in BF16. Kinds take turns step by step. "waiting" is
-what the step spends in lowp.AllReduceWait, "added" all that a step takes longer than without an exchange.
+what the step spends in lowp.AllReduceWait and lowp.GatherRowsWait, "added" all that a step takes longer than without
+an exchange.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from versus_peers import lowp_case
 import lowp
 from lowp.train import parallel
 
+_WAITS = ("lowp.AllReduceWait", "lowp.GatherRowsWait")
+
 
 def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="bert4", choices=("resnet50", "bert4", "ncf", "lstm"))
+    parser.add_argument("--model", default="bert4", choices=("resnet50", "bert4", "ncf", "ncf_sparse", "lstm"))
     parser.add_argument("--steps", type=int, default=6)
     options = parser.parse_args()
     group = parallel.connect()
@@ -57,7 +60,7 @@ def main() -> None:
         print(f"{'':20} {'step ms':>8} {'added ms':>9} {'waiting ms':>11}")
         for kind, ms in times.items():
             profile = trainers[kind].profile()
-            waiting = sum(ns / runs for _, op, _, runs, ns, _, _ in profile if op == "lowp.AllReduceWait") / 1e6
+            waiting = sum(ns / runs for _, op, _, runs, ns, _, _ in profile if op in _WAITS) / 1e6
             step_ms = statistics.median(ms)
             print(f"{kind:20} {step_ms:8.1f} {step_ms - alone:9.1f} {waiting:11.1f}")
     parallel.disconnect()

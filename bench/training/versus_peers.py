@@ -13,7 +13,9 @@ memory is that of the process over the idle engine's, after two steps. A peer wh
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -117,6 +119,9 @@ def torch_stepper(name: str, precision: str, threads: int) -> tuple[Callable[[],
 
 def serve(engine: str, name: str, precision: str, threads: int) -> None:
     """A child: prints its memory, then the times of as many steps as each line of its input asks for."""
+    # Answers go where only they do: frameworks may print.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     if engine.startswith("tensorflow"):
         step, idle = tensorflow_stepper(name, engine.endswith("xla"), threads)
     else:
@@ -126,7 +131,7 @@ def serve(engine: str, name: str, precision: str, threads: int) -> None:
     memory = {"peak_mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024}
     if isinstance(step, LowpStepper):
         memory["activations_mib"] = step.trainer.activation_bytes / 2**20
-    print(json.dumps(memory), flush=True)
+    print(json.dumps(memory), file=answers, flush=True)
     for line in sys.stdin:
         step()
         times = []
@@ -134,7 +139,7 @@ def serve(engine: str, name: str, precision: str, threads: int) -> None:
             start = time.perf_counter()
             step()
             times.append(1e3 * (time.perf_counter() - start))
-        print(json.dumps(times), flush=True)
+        print(json.dumps(times), file=answers, flush=True)
 
 
 class Contender:
@@ -152,7 +157,11 @@ class Contender:
             stderr=self._errors,
             text=True,
         )
-        self.memory: dict[str, float] = json.loads(self._answer())
+        self.memory: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Waits until it is ready."""
+        self.memory = json.loads(self._answer())
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -166,14 +175,17 @@ class Contender:
     def turn(self, steps: int) -> None:
         """Takes and times `steps` of them."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # the answer says why
+            self._process.stdin.write(f"{steps}\n")
+            self._process.stdin.flush()
         self.ms += json.loads(self._answer())
 
     def end(self) -> None:
         """Ends the process."""
         self._process.kill()
-        self._process.communicate()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
+        self._errors.close()
 
 
 def compare(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -183,6 +195,7 @@ def compare(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     try:
         for engine, precision in [*peers, *(("lowp", p) for p in options.precisions)]:
             contenders.append(Contender(engine, name, precision, options))
+            contenders[-1].begin()
         for turn in range(options.rounds):
             first = turn % len(contenders)
             for contender in contenders[first:] + contenders[:first]:

@@ -25,10 +25,15 @@ def default_lists() -> dict[str, list[str]]:
 
 
 def lists_with(allow: Sequence[str] = (), deny: Sequence[str] = (), follow: Sequence[str] = ()) -> dict[str, list[str]]:
-    """The default lists with some ops moved into the list they are given for; Trainer refuses an unknown op."""
+    """The default lists with some ops moved into the list they are given for.
+
+    Raises:
+        InvalidArgument: an unknown op, or one in two lists.
+    """
     moved = {"allow": list(allow), "deny": list(deny), "follow": list(follow)}
     elsewhere = {op for ops in moved.values() for op in ops}
-    return {name: [op for op in ops if op not in elsewhere] + moved[name] for name, ops in default_lists().items()}
+    lists = {name: [op for op in ops if op not in elsewhere] + moved[name] for name, ops in default_lists().items()}
+    return dict(json.loads(_core.precision_lists(json.dumps(lists))))
 
 
 @dataclass(frozen=True)

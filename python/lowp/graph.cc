@@ -368,8 +368,11 @@ void bind_graph(nb::module_& module) {
       .def_prop_ro("outputs", &Program::outputs);
   module.def("float_constants", &float_constants, nb::arg("model"), "Name and content of a model's f32 constants.");
   module.def(
-      "precision_lists", [] { return passes::precision_lists_to_json(passes::PrecisionLists{}); },
-      "The default lists of mixed precision, as JSON.");
+      "precision_lists",
+      [](const std::string& lists) {
+        return passes::precision_lists_to_json(value_or_throw(passes::precision_lists_from_json(lists)));
+      },
+      nb::arg("lists") = "{}", "The lists of mixed precision, checked; of those that are missing the default (JSON).");
 }
 
 }  // namespace lowp::python

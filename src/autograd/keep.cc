@@ -17,12 +17,17 @@ ir::Value* cast(GraphBuilder b, ir::Value* v, DType to) {
   return b.op("Cast", {v}, {{"to", ir::dtype_to_onnx(to)}}, kOnnxDomain, v->name + ":" + std::string(dtype_name(to)));
 }
 
-// The value in `dtype`: from the cast that mixed precision made of it for other readers, if there is one.
-ir::Value* in_dtype(ir::Graph& graph, ir::Value* v, DType dtype, ir::Node* behind_producer) {
+// What mixed precision cast to `dtype` for other readers: the value itself, or behind ops that only change its shape
+// (split_recurrent's Unsqueeze, and the Squeeze of a layer of one direction). Null where there is none.
+ir::Value* cast_of(const ir::Value* v, DType dtype) {
   for (const ir::Node* reader : v->uses) {
-    if (reader->op->name == "Cast" && reader->output()->type.dtype == dtype) return reader->output();
+    const std::string& op = reader->op->name;
+    if (reader->input(0) != v || reader->op->domain != kOnnxDomain) continue;
+    if (op == "Cast" && reader->output()->type.dtype == dtype) return reader->output();
+    if (op != "Unsqueeze" && op != "Squeeze" && op != "Reshape") continue;
+    if (ir::Value* found = cast_of(reader->output(), dtype)) return found;
   }
-  return cast(GraphBuilder(graph, behind_producer), v, dtype);
+  return nullptr;
 }
 
 }  // namespace
@@ -38,7 +43,13 @@ void keep_recurrences_in(ir::Graph& graph, DType dtype) {
       ir::Value* v = node->input(i);
       // Operand kBackCells of a GRU's gradient, where it has one, is no output of the recurrence.
       if (v == nullptr || v->type.dtype != DType::kF32 || !is_recurrence(v->producer, "")) continue;
-      ir::Value* kept = in_dtype(graph, v, dtype, next[v->producer]);
+      ir::Value* kept = v->type.concrete() ? cast_of(v, dtype) : nullptr;
+      if (kept == nullptr) {
+        kept = cast(GraphBuilder(graph, next[v->producer]), v, dtype);
+      } else if (kept->type.extents() != v->type.extents()) {
+        GraphBuilder b(graph, node);
+        kept = b.op("Reshape", {kept, b.ints(v->type.extents())});
+      }
       graph.set_input(node, i, cast(GraphBuilder(graph, node), kept, DType::kF32));
     }
   }

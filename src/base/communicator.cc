@@ -89,28 +89,36 @@ Status all_reduce_mean(Communicator& c, std::span<float> values, Wire wire, std:
 Status all_gather(Communicator& c, std::span<std::byte> slots, size_t slot_bytes) {
   const int self = c.rank();
   auto slot = [&](int rank) { return slots.data() + static_cast<size_t>(rank) * slot_bytes; };
-  auto size_of = [&](int rank) {
-    uint64_t size = 0;
-    std::memcpy(&size, slot(rank), sizeof(size));
-    return size;
+  // Of each rank the bytes that count and those of its slots: all ranks see the same and judge alike, so that none
+  // waits for another that has given up.
+  struct Head {
+    uint64_t used = 0, slot = 0;
   };
-  constexpr size_t kHead = sizeof(uint64_t);
+  std::vector<Head> heads(static_cast<size_t>(c.ranks()));
+  Head& own = heads[static_cast<size_t>(self)];
+  std::memcpy(&own.used, slot(self), sizeof(own.used));
+  own.slot = slot_bytes;
   std::vector<Message> send, receive;
   for (int r = 0; r < c.ranks(); ++r) {
     if (r == self) continue;
-    send.push_back({r, slot(self), kHead});
-    receive.push_back({r, slot(r), kHead});
+    send.push_back({r, &own, sizeof(Head)});
+    receive.push_back({r, &heads[static_cast<size_t>(r)], sizeof(Head)});
   }
   LOWP_TRY(c.exchange(send, receive));
+  constexpr size_t kSize = sizeof(own.used);
+  const auto smallest = std::min_element(heads.begin(), heads.end(), [](auto& x, auto& y) { return x.slot < y.slot; });
   for (int r = 0; r < c.ranks(); ++r) {
-    if (size_of(r) < kHead || size_of(r) > slot_bytes)
-      return error(Code::kInvalidArgument, "rank {} has {} bytes for the others, rank {} takes {} at most", r,
-                   size_of(r), self, slot_bytes);
+    const uint64_t used = heads[static_cast<size_t>(r)].used;
+    if (used < kSize || used > smallest->slot)
+      return error(Code::kInvalidArgument, "rank {} has {} bytes for the others, rank {} takes {} at most", r, used,
+                   smallest - heads.begin(), smallest->slot)
+          .with_hint("give all ranks batches of about the same size");
+    std::memcpy(slot(r), &used, kSize);
   }
   for (size_t k = 0; k < send.size(); ++k) {
     const int r = send[k].rank;
-    send[k] = {r, slot(self) + kHead, size_of(self) - kHead};
-    receive[k] = {r, slot(r) + kHead, size_of(r) - kHead};
+    send[k] = {r, slot(self) + kSize, own.used - kSize};
+    receive[k] = {r, slot(r) + kSize, heads[static_cast<size_t>(r)].used - kSize};
   }
   return c.exchange(send, receive);
 }

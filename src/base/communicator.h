@@ -53,7 +53,8 @@ Status all_reduce_mean(Communicator& communicator, std::span<float> values, Wire
 
 // All ranks get what every rank has, of sizes that differ: `slots` is ranks() slots of slot_bytes each, and rank r's
 // begins with the number of its bytes that count, itself included, as uint64_t. This rank has filled its own; the
-// others' are filled as far as they count. kInvalidArgument where one says less than 8 bytes or more than a slot has.
+// others' are filled as far as they count. slot_bytes may differ between ranks; kInvalidArgument, on all of them, where
+// a rank says less than 8 bytes or more than the smallest slot has.
 Status all_gather(Communicator& communicator, std::span<std::byte> slots, size_t slot_bytes);
 
 // All ranks get what `root` has.

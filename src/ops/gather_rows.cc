@@ -1,5 +1,5 @@
 // lowp.GatherRowsStart and lowp.GatherRowsWait: the mean over all ranks of a table's gradient of which each has some
-// rows (lowp.SparseRows), beside the computing between the two.
+// rows (lowp.SparseRows).
 //
 // GatherRowsStart operands: 0 rows i64 [N], 1 values f32 [N, row...], 2 count i64 scalar, as lowp.SparseRows gives
 // them; 3 the table [V, row...], of which only the type counts. Outputs: 0 slots u8, one for each rank, which the
@@ -13,10 +13,12 @@
 // batch (or all of the table's), since the parts of a batch that ranks take differ by one sample. kInvalidArgument
 // where another rank's needs more. With ranks 1, and to the references, which exchange nothing, the mean is the
 // gradient itself.
+#include <map>
+
 #include "base/exchange_queue.h"
 #include "base/float16.h"
-#include "ops/optimizer.h"
 #include "ops/reference.h"
+#include "ops/sparse_rows.h"
 
 namespace lowp::ops {
 namespace {
@@ -26,6 +28,7 @@ constexpr size_t kSlots = 0, kTicket = 1, kTable = 2;
 
 // A file may name sizes that nobody has the memory for; their products here stay in 64 bits.
 constexpr int64_t kMostElements = int64_t{1} << 38;
+constexpr int64_t kMostRanks = 1 << 16;
 
 struct RowsAttrs {
   int64_t ranks = 1;
@@ -36,43 +39,53 @@ struct RowsAttrs {
   }
 };
 
-// Sizes of an exchange.
-struct Shape {
+constexpr size_t kSizeBytes = sizeof(uint64_t);  // of a slot's head
+
+struct SlotLayout {
   int64_t ranks = 1, table_rows = 0, row = 0;  // row: elements
   size_t element = sizeof(float);              // bytes of a value on the wire
   int64_t capacity = 0;                        // rows of a slot
   size_t slot_bytes = 0;
 
-  Shape(const RowsAttrs& a, const Extents& table)
+  static SlotLayout for_batch_of(int64_t rows, const RowsAttrs& a, const Extents& table) {
+    SlotLayout s(a, table);
+    s.capacity = std::min(2 * rows, s.table_rows);
+    s.slot_bytes = (kSizeBytes + static_cast<size_t>(s.capacity) * s.entry_bytes() + 7) / 8 * 8;
+    return s;
+  }
+  // Of slots that are there, kSizeBytes each at least.
+  static SlotLayout for_slots_of(int64_t bytes, const RowsAttrs& a, const Extents& table) {
+    SlotLayout s(a, table);
+    s.slot_bytes = static_cast<size_t>(bytes / a.ranks);
+    s.capacity = static_cast<int64_t>((s.slot_bytes - kSizeBytes) / s.entry_bytes());
+    return s;
+  }
+  size_t entry_bytes() const { return sizeof(int64_t) + static_cast<size_t>(row) * element; }
+  int64_t merged_rows() const { return std::min(ranks * capacity, table_rows); }
+
+ private:
+  SlotLayout(const RowsAttrs& a, const Extents& table)
       : ranks(a.ranks),
         table_rows(table[0]),
         row(ir::element_count(Extents(table.begin() + 1, table.end()))),
         element(a.wire == "bf16" ? sizeof(BFloat16) : sizeof(float)) {}
-  size_t entry_bytes() const { return sizeof(int64_t) + static_cast<size_t>(row) * element; }
-  Shape& for_batch_of(int64_t rows) {
-    capacity = std::min(2 * rows, table_rows);
-    slot_bytes = (sizeof(uint64_t) + static_cast<size_t>(capacity) * entry_bytes() + 7) / 8 * 8;
-    return *this;
-  }
-  Shape& for_slots_of(int64_t bytes) {
-    slot_bytes = static_cast<size_t>(bytes / ranks);
-    capacity =
-        slot_bytes < sizeof(uint64_t) ? 0 : static_cast<int64_t>((slot_bytes - sizeof(uint64_t)) / entry_bytes());
-    return *this;
-  }
-  int64_t merged_rows() const { return std::min(ranks * capacity, table_rows); }
 };
 
 Status check_attrs(const InferContext& ctx, size_t table) {
   const auto& a = ctx.attrs<RowsAttrs>();
-  if (a.ranks < 1 || a.ranks > (1 << 16))
-    return error(Code::kInvalidModel, "ranks is {}, 1 or more is wanted", a.ranks);
+  if (a.ranks < 1 || a.ranks > kMostRanks)
+    return error(Code::kInvalidModel, "ranks is {}, 1 to {} is wanted", a.ranks, kMostRanks);
   if (a.wire != "f32" && a.wire != "bf16")
     return error(Code::kInvalidModel, "wire is '{}', f32 or bf16 is wanted", a.wire);
   if (ctx.has_rank(table) && ctx.dims(table).empty())
     return error(Code::kShapeMismatch, "the table is a scalar, rows are wanted");
-  if (ctx.type(table).concrete() && ir::element_count(ctx.type(table).extents()) > kMostElements)
-    return error(Code::kUnsupported, "a table of {}", ctx.type(table).to_string());
+  if (ctx.type(table).concrete()) {
+    const Extents& e = ctx.type(table).extents();
+    // Apart, as a product with 0 says nothing of the other.
+    const int64_t row = ir::element_count(Extents(e.begin() + 1, e.end()));
+    if (e[0] > kMostElements || row > kMostElements / std::max<int64_t>(e[0], 1))
+      return error(Code::kUnsupported, "a table of {}", ctx.type(table).to_string());
+  }
   return want_dtype(ctx, table, DType::kF32);
 }
 
@@ -92,7 +105,7 @@ Status infer_start(InferContext& ctx) {
                    ctx.type(kValues).to_string(), ctx.type(kStartTable).to_string());
     const auto& a = ctx.attrs<RowsAttrs>();
     if (rows[0] > kMostElements) return error(Code::kUnsupported, "{} rows", rows[0]);
-    bytes = ir::Dim(a.ranks * static_cast<int64_t>(Shape(a, table).for_batch_of(rows[0]).slot_bytes));
+    bytes = ir::Dim(a.ranks * static_cast<int64_t>(SlotLayout::for_batch_of(rows[0], a, table).slot_bytes));
   }
   ctx.set(0, DType::kU8, ir::Dims{bytes});
   ctx.set(1, TensorType(DType::kI64, Extents{}));
@@ -107,8 +120,9 @@ Status infer_wait(InferContext& ctx) {
   if (ctx.type(kSlots).concrete() && ctx.type(kTable).concrete()) {
     const auto& a = ctx.attrs<RowsAttrs>();
     const int64_t bytes = ir::element_count(ctx.type(kSlots).extents());
-    if (bytes % a.ranks != 0) return error(Code::kShapeMismatch, "{} bytes are no {} slots", bytes, a.ranks);
-    rows = ir::Dim(Shape(a, ctx.type(kTable).extents()).for_slots_of(bytes).merged_rows());
+    if (bytes % (8 * a.ranks) != 0 || bytes == 0)
+      return error(Code::kShapeMismatch, "{} bytes are no {} slots", bytes, a.ranks);
+    rows = ir::Dim(SlotLayout::for_slots_of(bytes, a, ctx.type(kTable).extents()).merged_rows());
   }
   ctx.set(0, DType::kI64, ir::Dims{rows});
   if (ctx.has_rank(kTable)) {
@@ -123,16 +137,14 @@ Status infer_wait(InferContext& ctx) {
 }
 
 // This rank's slot; the others are empty until the exchange has filled them.
-Status fill_slots(const Shape& s, int64_t rank, const int64_t* rows, const float* values, int64_t count, int64_t most,
-                  std::byte* slots) {
-  if (count < 0 || count > most || count > s.capacity)
-    return error(Code::kInvalidArgument, "{} rows have a gradient, 0 to {} are possible", count,
-                 std::min(most, s.capacity));
+Status fill_slots(const SlotLayout& s, int64_t rank, const int64_t* rows, const float* values, int64_t count,
+                  int64_t most, std::byte* slots) {
+  LOWP_TRY(check_rows(rows, count, std::min(most, s.capacity), s.table_rows));
   for (int64_t r = 0; r < s.ranks; ++r) {
-    const uint64_t used = sizeof(uint64_t) + (r == rank ? static_cast<size_t>(count) * s.entry_bytes() : 0);
+    const uint64_t used = kSizeBytes + (r == rank ? static_cast<size_t>(count) * s.entry_bytes() : 0);
     std::memcpy(slots + static_cast<size_t>(r) * s.slot_bytes, &used, sizeof(used));
   }
-  std::byte* to = slots + static_cast<size_t>(rank) * s.slot_bytes + sizeof(uint64_t);
+  std::byte* to = slots + static_cast<size_t>(rank) * s.slot_bytes + kSizeBytes;
   if (count == 0) return {};
   std::memcpy(to, rows, static_cast<size_t>(count) * sizeof(int64_t));
   to += static_cast<size_t>(count) * sizeof(int64_t);
@@ -145,29 +157,25 @@ Status fill_slots(const Shape& s, int64_t rank, const int64_t* rows, const float
   return {};
 }
 
-// One rank's rows and values, and how far the merge has come.
-struct Part {
+// What one rank sent, and how far the merge has come.
+struct Incoming {
   const int64_t* rows = nullptr;
   const std::byte* values = nullptr;
   int64_t count = 0, at = 0;
 };
 
 // What another process sent is checked before it is followed.
-Status read_part(const Shape& s, const std::byte* slot, int64_t rank, Part& part) {
+Status read_slot(const SlotLayout& s, const std::byte* slot, int64_t rank, Incoming& in) {
   uint64_t used = 0;
-  std::memcpy(&used, slot, sizeof(used));
-  if (used < sizeof(used) || used > s.slot_bytes || (used - sizeof(used)) % s.entry_bytes() != 0)
+  std::memcpy(&used, slot, kSizeBytes);
+  if (used < kSizeBytes || used > s.slot_bytes || (used - kSizeBytes) % s.entry_bytes() != 0)
     return error(Code::kInvalidArgument, "rank {} sent {} bytes, which are no rows", rank, used);
-  part.count = static_cast<int64_t>((used - sizeof(used)) / s.entry_bytes());
-  part.rows = reinterpret_cast<const int64_t*>(slot + sizeof(used));
-  part.values = slot + sizeof(used) + static_cast<size_t>(part.count) * sizeof(int64_t);
-  for (int64_t i = 0; i < part.count; ++i) {
-    if (part.rows[i] < 0 || part.rows[i] >= s.table_rows || (i > 0 && part.rows[i] <= part.rows[i - 1]))
-      return error(Code::kInvalidArgument,
-                   "rank {} sent row {} at position {} of a table of {}, ascending ones are wanted", rank, part.rows[i],
-                   i, s.table_rows);
-  }
-  return {};
+  in = {};
+  in.count = static_cast<int64_t>((used - kSizeBytes) / s.entry_bytes());
+  in.rows = reinterpret_cast<const int64_t*>(slot + kSizeBytes);
+  in.values = slot + kSizeBytes + static_cast<size_t>(in.count) * sizeof(int64_t);
+  Status checked = check_rows(in.rows, in.count, s.capacity, s.table_rows);
+  return checked.is_ok() ? checked : std::move(checked).with_context(fmt::format("from rank {}", rank));
 }
 
 template <typename T>
@@ -181,11 +189,10 @@ void add_row(const std::byte* from, int64_t n, bool first, float* sums) {
 }
 
 // `parts` has room for one of each rank.
-Status merge(const Shape& s, const std::byte* slots, float share, Part* parts, int64_t* rows, float* values,
+Status merge(const SlotLayout& s, const std::byte* slots, float share, Incoming* parts, int64_t* rows, float* values,
              int64_t* count) {
   for (int64_t r = 0; r < s.ranks; ++r) {
-    parts[r] = {};
-    LOWP_TRY(read_part(s, slots + static_cast<size_t>(r) * s.slot_bytes, r, parts[r]));
+    LOWP_TRY(read_slot(s, slots + static_cast<size_t>(r) * s.slot_bytes, r, parts[r]));
   }
   int64_t n = 0;
   for (;; ++n) {
@@ -197,7 +204,7 @@ Status merge(const Shape& s, const std::byte* slots, float share, Part* parts, i
     float* sums = values + n * s.row;
     bool first = true;
     for (int64_t r = 0; r < s.ranks; ++r) {
-      Part& p = parts[r];
+      Incoming& p = parts[r];
       if (p.at == p.count || p.rows[p.at] != row) continue;
       const std::byte* from = p.values + static_cast<size_t>(p.at++ * s.row) * s.element;
       s.element == sizeof(float) ? add_row<float>(from, s.row, first, sums)
@@ -216,25 +223,47 @@ Status merge(const Shape& s, const std::byte* slots, float share, Part* parts, i
 
 Status start(EvalContext& ctx) {
   const int64_t most = ctx.in(kRows).size();
-  const Shape s = Shape(ctx.attrs<RowsAttrs>(), ctx.in(kStartTable).extents()).for_batch_of(most);
+  const auto s = SlotLayout::for_batch_of(most, ctx.attrs<RowsAttrs>(), ctx.in(kStartTable).extents());
   if (ctx.wants(1)) ctx.out(1).mutable_data<int64_t>()[0] = 0;
   return fill_slots(s, 0, ctx.in(kRows).data<int64_t>(), ctx.in(kValues).data<float>(),
                     ctx.in(kCount).data<int64_t>()[0], most, static_cast<std::byte*>(ctx.out(0).mutable_raw()));
 }
 
+// Naively: sums for all of the table in double, then the rows that any rank has.
 Status wait(EvalContext& ctx) {
-  const Shape s = Shape(ctx.attrs<RowsAttrs>(), ctx.in(kTable).extents()).for_slots_of(ctx.in(kSlots).size());
-  std::vector<Part> parts(static_cast<size_t>(s.ranks));
-  return merge(s, static_cast<const std::byte*>(ctx.in(kSlots).raw()), 1.0F, parts.data(),
-               ctx.out(0).mutable_data<int64_t>(), ctx.out(1).mutable_data<float>(),
-               ctx.out(2).mutable_data<int64_t>());
+  const auto s = SlotLayout::for_slots_of(ctx.in(kSlots).size(), ctx.attrs<RowsAttrs>(), ctx.in(kTable).extents());
+  std::map<int64_t, std::vector<double>> sums;
+  for (int64_t r = 0; r < s.ranks; ++r) {
+    const std::byte* slot = static_cast<const std::byte*>(ctx.in(kSlots).raw()) + static_cast<size_t>(r) * s.slot_bytes;
+    Incoming in;
+    LOWP_TRY(read_slot(s, slot, r, in));
+    for (int64_t i = 0; i < in.count * s.row; ++i) {
+      const int64_t row = in.rows[i / s.row];
+      auto& sum = sums.try_emplace(row, static_cast<size_t>(s.row), 0.0).first->second;
+      const bool f32 = s.element == sizeof(float);
+      sum[static_cast<size_t>(i % s.row)] +=
+          static_cast<double>(f32 ? reinterpret_cast<const float*>(in.values)[i]
+                                  : static_cast<float>(reinterpret_cast<const BFloat16*>(in.values)[i]));
+    }
+  }
+  std::fill_n(ctx.out(0).mutable_data<int64_t>(), ctx.out(0).size(), int64_t{-1});
+  std::fill_n(ctx.out(1).mutable_data<float>(), ctx.out(1).size(), 0.0F);
+  int64_t n = 0;
+  for (const auto& [row, sum] : sums) {
+    ctx.out(0).mutable_data<int64_t>()[n] = row;
+    for (int64_t i = 0; i < s.row; ++i)
+      ctx.out(1).mutable_data<float>()[n * s.row + i] = static_cast<float>(sum[static_cast<size_t>(i)]);
+    ++n;
+  }
+  ctx.out(2).mutable_data<int64_t>()[0] = n;
+  return {};
 }
 
 Status lower_start(LowerContext& ctx) {
   const auto& a = ctx.attrs<RowsAttrs>();
   LOWP_ASSIGN(const std::shared_ptr<ExchangeQueue> queue, exchanges_of(a.ranks));
   const int64_t most = ctx.in_size(kRows);
-  const Shape shape = Shape(a, ctx.in(kStartTable)).for_batch_of(most);
+  const auto shape = SlotLayout::for_batch_of(most, a, ctx.in(kStartTable));
   const bool wants_ticket = ctx.wants(1);
   ctx.emit("gather_rows_start." + a.wire, [=](const StepArgs& s) {
     auto* slots = s.out<std::byte>(0);
@@ -251,15 +280,15 @@ Status lower_start(LowerContext& ctx) {
 Status lower_wait(LowerContext& ctx) {
   const auto& a = ctx.attrs<RowsAttrs>();
   LOWP_ASSIGN(const std::shared_ptr<ExchangeQueue> queue, exchanges_of(a.ranks));
-  const Shape shape = Shape(a, ctx.in(kTable)).for_slots_of(ctx.in_size(kSlots));
-  ctx.set_scratch(static_cast<size_t>(shape.ranks) * sizeof(Part));
+  const auto shape = SlotLayout::for_slots_of(ctx.in_size(kSlots), a, ctx.in(kTable));
+  ctx.set_scratch(static_cast<size_t>(shape.ranks) * sizeof(Incoming));
   ctx.emit("gather_rows_wait." + a.wire, [=](const StepArgs& s) {
     if (queue != nullptr) {
       *s.status = queue->wait(*s.in<int64_t>(kTicket));
       if (!s.status->is_ok()) return;
     }
     const float share = queue != nullptr ? 1.0F / static_cast<float>(shape.ranks) : 1.0F;
-    *s.status = merge(shape, s.in<std::byte>(kSlots), share, static_cast<Part*>(s.scratch), s.out<int64_t>(0),
+    *s.status = merge(shape, s.in<std::byte>(kSlots), share, static_cast<Incoming*>(s.scratch), s.out<int64_t>(0),
                       s.out<float>(1), s.out<int64_t>(2));
   });
   return {};
@@ -280,16 +309,18 @@ std::vector<Sample> start_samples() {
           {{{"wire", std::string("bf16")}}, {rows, values, count, values}, 2, 0}};
 }
 
-std::vector<Sample> wait_samples() {
-  // Rows 1 and 4 of a table of 5 in one slot.
-  const std::vector<float> values = {1, 2, 3, 4, 5, 6};
-  Tensor slots = Tensor::zeros(DType::kU8, {8 + 5 * (8 + 12) + 4});
-  const Shape shape = Shape(RowsAttrs{}, {5, 3}).for_slots_of(slots.size());
+// Rows 1 and 4 of a table of 5 in one slot.
+Sample wait_sample(const RowsAttrs& a) {
+  const Extents table = {5, 3};
+  const auto layout = SlotLayout::for_batch_of(3, a, table);
+  Tensor slots = Tensor::zeros(DType::kU8, {static_cast<int64_t>(layout.slot_bytes)});
   const int64_t rows[] = {1, 4};
-  const Status filled = fill_slots(shape, 0, rows, values.data(), 2, 2, static_cast<std::byte*>(slots.mutable_raw()));
+  const float values[] = {1, 2, 3, 4, 5, 6};
+  const Status filled = fill_slots(layout, 0, rows, values, 2, 3, static_cast<std::byte*>(slots.mutable_raw()));
   LOWP_CHECK(filled.is_ok());
-  return {{{}, {given(std::move(slots)), given(Tensor::scalar(int64_t{0})), {DType::kF32, {5, 3}}}, 3, 0}};
+  return {{{"wire", a.wire}}, {given(std::move(slots)), given(Tensor::scalar(int64_t{0})), {DType::kF32, table}}, 3, 0};
 }
+std::vector<Sample> wait_samples() { return {wait_sample({1, "f32"}), wait_sample({1, "bf16"})}; }
 
 }  // namespace
 

@@ -35,13 +35,6 @@ struct AdamAttrs {
   }
 };
 
-inline Status want_scalar(const InferContext& ctx, size_t i, DType dtype) {
-  if (!ctx.has(i)) return {};
-  if (ctx.dtype(i) == dtype && (!ctx.has_rank(i) || ctx.type(i).rank() == 0)) return {};
-  return error(Code::kTypeMismatch, "operand {} is {}, a scalar {} is wanted", i, ctx.type(i).to_string(),
-               dtype_name(dtype));
-}
-
 // 1 - beta^step by repeated multiplication: the same on every machine, unlike pow().
 inline double correction(double beta, int64_t step) {
   double power = 1;

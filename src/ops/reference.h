@@ -124,6 +124,12 @@ inline Status want_dtype(const InferContext& ctx, size_t i, DType dtype) {
   }
   return {};
 }
+inline Status want_scalar(const InferContext& ctx, size_t i, DType dtype) {
+  if (!ctx.has(i)) return {};
+  if (ctx.dtype(i) == dtype && (!ctx.has_rank(i) || ctx.type(i).rank() == 0)) return {};
+  return error(Code::kTypeMismatch, "operand {} is {}, a scalar {} is wanted", i, ctx.type(i).to_string(),
+               dtype_name(dtype));
+}
 inline Status want_same_dtype(const InferContext& ctx, size_t a, size_t b) {
   if (ctx.has(a) && ctx.has(b) && ctx.dtype(a) != ctx.dtype(b)) {
     return error(Code::kTypeMismatch, "inputs {} and {} have dtypes {} and {}, which must be the same", a, b,

@@ -8,6 +8,7 @@
 #include "kernels/optimizer/optimizer.h"
 #include "ops/optimizer.h"
 #include "ops/reference.h"
+#include "ops/sparse_rows.h"
 
 namespace lowp::ops {
 namespace {
@@ -35,18 +36,6 @@ Status infer_rows(InferContext& ctx) {
 struct Table {
   size_t states = 0, first_state = 0;
 };
-
-// Rows and their number, checked: they come from another node.
-Status check_rows(const int64_t* rows, int64_t count, int64_t most, int64_t limit) {
-  if (count < 0 || count > most)
-    return error(Code::kInvalidArgument, "{} rows have a gradient, 0 to {} is possible", count, most);
-  for (int64_t i = 0; i < count; ++i) {
-    if (rows[i] < 0 || rows[i] >= limit || (i > 0 && rows[i] <= rows[i - 1]))
-      return error(Code::kInvalidArgument, "row {} at position {} of a table of {}, ascending ones are wanted", rows[i],
-                   i, limit);
-  }
-  return {};
-}
 
 // The reference: the dense kernel's formula in double, row by row.
 template <typename F>

@@ -70,7 +70,7 @@ SparseGradient SparseExchange::wait() {
   const std::vector<ir::Value*> mean =
       GraphBuilder(*graph_).op_n(3, "GatherRowsWait", {started_[0], started_[1], table_},
                                  {{"ranks", ranks_}, {"wire", wire_}}, kLowpDomain, "mean_of_rows");
-  return {mean[0], mean[1], mean[2]};
+  return {.rows = mean[0], .values = mean[1], .count = mean[2]};
 }
 
 }  // namespace lowp::train

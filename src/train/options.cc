@@ -139,7 +139,8 @@ Result<TrainingOptions> options_from_json(std::string_view text) {
   Reader reader(json, "training");
   reader.read("clip_norm", o.clip_norm)
       .read("recompute", o.recompute)
-      .choose("kept", o.kept, {{"f32", DType::kF32}, {"bf16", DType::kBF16}, {"f16", DType::kF16}});
+      .choose("recurrences_kept", o.recurrences_kept,
+              {{"f32", DType::kF32}, {"bf16", DType::kBF16}, {"f16", DType::kF16}});
   if (const Json* member = reader.find("optimizer")) LOWP_TRY(read_optimizer(*member, o.optimizer));
   if (const Json* member = reader.find("loss_scaling")) LOWP_TRY(read_scaling(*member, o.loss_scaling));
   if (const Json* member = reader.find("data_parallel")) LOWP_TRY(read_parallel(*member, o.data_parallel));

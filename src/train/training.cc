@@ -51,7 +51,7 @@ class StepBuilder {
     const std::vector<ir::Node*> forward = graph_.node_list();
     LOWP_ASSIGN(auto gradients, autograd::build_gradients(graph_, scaled, wanted));
     LOWP_TRY(autograd::recompute(graph_, forward, options_.recompute));
-    autograd::keep_recurrences_in(graph_, options_.kept);
+    autograd::keep_recurrences_in(graph_, options_.recurrences_kept);
 
     std::vector<size_t> reached;
     for (size_t i : parameters_) {
@@ -132,14 +132,9 @@ class StepBuilder {
     }
   }
 
-  // Of a parameter: dense, or of those rows that have one.
-  struct Gradient {
-    ir::Value* values = nullptr;
-    ir::Value* rows = nullptr;  // null: dense
-    ir::Value* count = nullptr;
-  };
+  using Gradient = SparseGradient;  // without rows: dense
   Result<Gradient> gradient_of(const ir::State& state, ir::Value* dense) {
-    if (!of(state.name).sparse) return Gradient{dense};
+    if (!of(state.name).sparse) return Gradient{.values = dense};
     ir::Node* scatter = dense->producer;
     if (options_.optimizer.kind == Optimizer::kLamb || scatter == nullptr || scatter->op->name != "ScatterAdd" ||
         state.value->type.rank() != 2)
@@ -149,7 +144,7 @@ class StepBuilder {
     const std::vector<ir::Value*> rows =
         b_.op_n(3, "SparseRows", scatter->inputs, {}, kLowpDomain, state.name + ".rows");
     graph_.erase(scatter);
-    return Gradient{rows[1], rows[0], rows[2]};
+    return Gradient{.rows = rows[0], .values = rows[1], .count = rows[2]};
   }
 
   void average(const std::vector<size_t>& reached) {
@@ -160,7 +155,7 @@ class StepBuilder {
       ir::Value* w = graph_.states()[reached[k]].value;
       Gradient& g = gradients_[k];
       if (g.rows != nullptr) {
-        sparse.emplace_back(k, SparseExchange(graph_, w, {g.rows, g.values, g.count}, options_.data_parallel));
+        sparse.emplace_back(k, SparseExchange(graph_, w, g, options_.data_parallel));
         continue;
       }
       dense.push_back(k);
@@ -169,10 +164,7 @@ class StepBuilder {
     }
     const std::vector<ir::Value*> means = average_gradients(graph_, weights, values, options_.data_parallel);
     for (size_t i = 0; i < means.size(); ++i) gradients_[dense[i]].values = means[i];
-    for (auto& [k, exchange] : sparse) {
-      const SparseGradient mean = exchange.wait();
-      gradients_[k] = {mean.values, mean.rows, mean.count};
-    }
+    for (auto& [k, exchange] : sparse) gradients_[k] = exchange.wait();
   }
 
   void add_step(size_t state, const Gradient& gradient) {

@@ -53,14 +53,14 @@ struct TrainingOptions {
   // being kept: less memory, more time (autograd/recompute.h).
   std::vector<std::string> recompute;
   // What recurrences keep for their gradients is stored in this dtype (autograd/keep.h): f32, bf16 or f16.
-  DType kept = DType::kF32;
+  DType recurrences_kept = DType::kF32;
   // More than one rank: gradients become their means over all ranks before they are clipped and used.
   DataParallel data_parallel;
 };
 
 // From JSON: {"optimizer": {"name": "sgd" | "adam" | "adamw" | "lamb", "momentum": ..., ...}, "parameters": {name:
 // {"rate_factor": ..., "weight_decay": ..., "trained": ...}}, "clip_norm": ..., "loss_scaling": {"mode": "none" |
-// "static" | "dynamic", "initial": ..., ...}, "recompute": [...], "kept": "f32" | "bf16" | "f16", "data_parallel":
+// "static" | "dynamic", "initial": ..., ...}, "recompute": [...], "recurrences_kept": "f32" | "bf16" | "f16", "data_parallel":
 // {"ranks": ..., "bucket_bytes": ..., "compress": "none" | "bf16"}}. kInvalidArgument names an unknown key or a value
 // of the wrong kind.
 Result<TrainingOptions> options_from_json(std::string_view json);

@@ -122,10 +122,12 @@ TEST(AllGather, RefusesWhatDoesNotFit) {
   for (const uint64_t claimed : {uint64_t{7}, uint64_t{65}, ~uint64_t{0}}) {
     FakeNetwork network(2);
     network.on_every_rank([&](Communicator& c) -> Status {
-      std::vector<std::byte> slots(128);
+      // Rank 1 has larger slots; both must see that rank 0's are too small.
+      const size_t slot = c.rank() == 1 ? 128 : 64;
+      std::vector<std::byte> slots(2 * slot);
       const uint64_t used = c.rank() == 1 ? claimed : 8;
-      std::memcpy(slots.data() + 64 * c.rank(), &used, sizeof(used));
-      const Status status = all_gather(c, slots, 64);
+      std::memcpy(slots.data() + slot * static_cast<size_t>(c.rank()), &used, sizeof(used));
+      const Status status = all_gather(c, slots, slot);
       EXPECT_EQ(status.code(), Code::kInvalidArgument);
       EXPECT_NE(status.to_string().find("rank 1"), std::string::npos);
       return {};

@@ -102,6 +102,11 @@ def test_overrides(tmp_path):
         ("epochs = 3", "", "line 10: train has neither epochs nor steps"),
         ("[qat]", '[mixed_precision]\ndeny = "Tanh"\n[qat]', 'deny is "Tanh"; a list of strings is wanted'),
         ("[qat]", "[mixed_precision]\ndeny = [1]\n[qat]", "line 25: mixed_precision.deny is [1]; a list of strings"),
+        (
+            "[qat]",
+            '[mixed_precision]\ndeny = ["Tahn"]\n[qat]',
+            "line 24: mixed_precision cannot be: 'deny' has \"Tahn\"",
+        ),
         ("[qat]", "[mixed_precision]\nloss_scale = 0\n[qat]", "loss_scale is 0.0; more than 0 is wanted"),
         ("activation_bits = 7", "activation_bits = 6", "qat.activation_bits is 6; one of 7, 8 is wanted"),
         ("activation_bits = 7", "activation_bits = true", "qat.activation_bits is true; one of 7, 8 is wanted"),

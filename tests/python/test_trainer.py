@@ -331,7 +331,28 @@ def test_16_bit_activations_take_little_more_than_half():
     assert "Conv" in denied["deny"] and "Conv" not in denied["allow"]
     assert memory("bf16") <= 0.6 * memory("bf16", lists=denied)
     with pytest.raises(errors.InvalidArgument, match="'deny' has \"Rely\", which is no op"):
-        memory("bf16", lists=amp.lists_with(deny=["Rely"]))
+        amp.lists_with(deny=["Rely"])
+    with pytest.raises(errors.InvalidArgument, match="'Relu' is in two lists"):
+        amp.lists_with(deny=["Relu"], follow=["Relu"])
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_recurrences_keep_16_bits(kind):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = kind(16, 16, 4), nn.Linear(16, 4)
+
+        def forward(self, x):
+            return self.head(self.body(x)[0].reshape(-1, 16))
+
+    def memory(precision):
+        trainer = trainer_of(Net(), precision=precision)
+        trainer.step(normal(40, 32, 16), labels(40 * 32, 4))
+        return trainer.activation_bytes
+
+    # Gates of the layer whose turn it is are f32 either way.
+    assert memory("bf16") <= 0.75 * memory("fp32")
 
 
 def test_batches_of_other_shapes_take_turns_in_one_memory():

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/exchange_queue.h"
+#include "base/float16.h"
 #include "support/fake_communicator.h"
 #include "support/graphs.h"
 #include "train/training.h"
@@ -111,29 +112,30 @@ std::unique_ptr<ir::Graph> lookups(const Tensor& table, int64_t count, const tra
 }
 
 // Another rank's rows and values as ops/gather_rows.cc sends them.
-std::vector<std::byte> slot_of(const std::vector<int64_t>& rows, const std::vector<float>& values) {
-  const uint64_t used = 8 + rows.size() * sizeof(int64_t) + values.size() * sizeof(float);
+template <typename T>
+std::vector<std::byte> slot_of(const std::vector<int64_t>& rows, const std::vector<T>& values) {
+  const uint64_t used = 8 + rows.size() * sizeof(int64_t) + values.size() * sizeof(T);
   std::vector<std::byte> slot(used);
   std::memcpy(slot.data(), &used, 8);
   std::memcpy(slot.data() + 8, rows.data(), rows.size() * sizeof(int64_t));
-  std::memcpy(slot.data() + 8 + rows.size() * sizeof(int64_t), values.data(), values.size() * sizeof(float));
+  std::memcpy(slot.data() + 8 + rows.size() * sizeof(int64_t), values.data(), values.size() * sizeof(T));
   return slot;
 }
 
-Status step_beside(const Tensor& table, const std::vector<int64_t>& rows, const std::vector<float>& values,
-                   std::vector<double>* result = nullptr) {
+Status step_beside(const Tensor& table, const std::vector<std::byte>& sent, std::vector<double>* result = nullptr,
+                   Wire wire = Wire::kF32) {
   test::FakeNetwork network(2);
   set_process_exchanges(std::make_shared<ExchangeQueue>(network.communicator(0)));
   train::TrainingOptions options = two_ranks();
   options.parameters["table"].sparse = true;
+  options.data_parallel.compress = wire;
   const auto graph = lookups(table, 3, options);
   auto session = test::session_for(*graph);
   std::thread other([&] {
     const auto c = network.communicator(1);
     constexpr size_t kSlot = 1 << 16;
     std::vector<std::byte> slots(2 * kSlot);
-    const std::vector<std::byte> own = slot_of(rows, values);
-    std::copy(own.begin(), own.end(), slots.begin() + kSlot);
+    std::copy(sent.begin(), sent.end(), slots.begin() + kSlot);
     EXPECT_TRUE(all_gather(*c, slots, kSlot).is_ok());
   });
   const auto ran = session->run(std::vector<Tensor>{Tensor::from<int64_t>({3}, {1, 3, 1}), Tensor::scalar(0.5F)});
@@ -146,19 +148,49 @@ Status step_beside(const Tensor& table, const std::vector<int64_t>& rows, const 
 TEST(DataParallel, SparseGradientsAreMeansOfRowsThatAnyRankHas) {
   const Tensor table = Tensor::from<float>({5, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
   std::vector<double> after;
-  const Status status = step_beside(table, {0, 3}, {8, 16, 32, 64}, &after);
+  const Status status = step_beside(table, slot_of({0, 3}, std::vector<float>{8, 16, 32, 64}), &after);
   ASSERT_TRUE(status.is_ok()) << status.to_string();
   // Gradients here: twice row 1, once row 3; of the other rank as given. w -= 0.5 * (here + there) / 2.
   EXPECT_EQ(after, (std::vector<double>{1 - 2, 2 - 4, 3 - 1.5, 4 - 2, 5, 6, 7 - 9.75, 8 - 18, 9, 10}));
 }
 
+TEST(DataParallel, SparseGradientsTravelInBf16) {
+  // 1 + 2^-9 is rounded to 1, here and there.
+  const float near = 1 + 0x1p-9F;
+  const Tensor table = Tensor::from<float>({5, 2}, {0, 0, 0, 0, 0, 0, near, 2, 0, 0});
+  std::vector<double> after;
+  const Status status =
+      step_beside(table, slot_of({4}, std::vector<BFloat16>{BFloat16(near), BFloat16(8.0F)}), &after, Wire::kBF16);
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_EQ(after, (std::vector<double>{0, 0, 0, 0, 0, 0, near - 0.25, 1.5, -0.25, -2}));
+}
+
+TEST(DataParallel, SlotsThatNobodyCanFillAreRefused) {
+  for (const auto& [slots, table] : {std::pair<Extents, Extents>{{0}, {5, 3}},
+                                     {{4}, {5, 3}},
+                                     {{28}, {5, 3}},
+                                     {{32}, {0, (int64_t{1} << 62) - 2}},
+                                     {{32}, {(int64_t{1} << 40), 1}}}) {
+    ir::Graph graph;
+    GraphBuilder b(graph);
+    std::vector<ir::Value*> inputs = {graph.add_input("slots", TensorType(DType::kU8, slots)),
+                                      graph.add_input("ticket", TensorType(DType::kI64, Extents{})),
+                                      graph.add_input("table", TensorType(DType::kF32, table))};
+    EXPECT_FALSE(b.try_op(3, "GatherRowsWait", inputs, {}, kLowpDomain, "wait"))
+        << ir::extents_to_string(slots) << ir::extents_to_string(table);
+  }
+}
+
 TEST(DataParallel, RowsOfOtherRanksAreChecked) {
   const Tensor table = Tensor::from<float>({5, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
   for (const std::vector<int64_t>& rows : {std::vector<int64_t>{3, 3}, {3, 1}, {-1, 2}, {1, 5}}) {
-    const Status status = step_beside(table, rows, {1, 2, 3, 4});
+    const Status status = step_beside(table, slot_of(rows, std::vector<float>{1, 2, 3, 4}));
     EXPECT_EQ(status.code(), Code::kInvalidArgument);
-    EXPECT_NE(status.to_string().find("rank 1 sent row"), std::string::npos) << status.to_string();
+    EXPECT_NE(status.to_string().find("from rank 1"), std::string::npos) << status.to_string();
   }
+  const Status status = step_beside(table, slot_of({1, 2}, std::vector<float>{1, 2, 3}));
+  EXPECT_NE(status.to_string().find("rank 1 sent 36 bytes, which are no rows"), std::string::npos)
+      << status.to_string();
 }
 
 TEST(DataParallel, RefusesWhatItCannotDo) {

@@ -202,16 +202,16 @@ TEST(Session, SharesTheMemoryOfStates) {
 TEST(TrainingOptions, ComeFromJson) {
   auto o = train::options_from_json(
       R"({"optimizer": {"name": "adamw", "weight_decay": 0.1}, "parameters": {"b": {"weight_decay": 0}},
-          "clip_norm": 1, "loss_scaling": {"mode": "static", "initial": 128}, "recompute": ["layer1."], "kept": "bf16"})");
+          "clip_norm": 1, "loss_scaling": {"mode": "static", "initial": 128}, "recompute": ["layer1."], "recurrences_kept": "bf16"})");
   ASSERT_TRUE(o) << o.error().to_string();
   EXPECT_EQ(o->optimizer.kind, train::Optimizer::kAdamW);
   EXPECT_EQ(o->parameters.at("b").weight_decay, 0.0F);
   EXPECT_EQ(o->loss_scaling.initial, 128);
   EXPECT_EQ(o->recompute.size(), 1U);
-  EXPECT_EQ(o->kept, DType::kBF16);
-  for (const char* bad :
-       {"[]", "{", R"({"optimiser": {}})", R"({"optimizer": {"name": "sdg"}})",
-        R"({"optimizer": {"momentum": "high"}})", R"({"kept": "i8"})", R"({"parameters": {"b": {"trained": 1}}})"})
+  EXPECT_EQ(o->recurrences_kept, DType::kBF16);
+  for (const char* bad : {"[]", "{", R"({"optimiser": {}})", R"({"optimizer": {"name": "sdg"}})",
+                          R"({"optimizer": {"momentum": "high"}})", R"({"recurrences_kept": "i8"})",
+                          R"({"parameters": {"b": {"trained": 1}}})"})
     EXPECT_EQ(train::options_from_json(bad).error().code(), Code::kInvalidArgument) << bad;
 }
 

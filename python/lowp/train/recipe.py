@@ -24,7 +24,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lowp import errors
+from lowp import amp, errors
 from lowp.train import schedules
 
 PathLike = str | os.PathLike[str]
@@ -179,8 +179,8 @@ class Qat:
 class MixedPrecision:
     """[mixed_precision]: changes to the lists of :func:`lowp.amp.default_lists`, and the loss's scale.
 
-    An op that is named here leaves the list it was in. `loss_scale` is a static one; without it the scale is dynamic in
-    fp16 and 1 otherwise.
+    An op that is named here leaves the list it was in; fp32 has no use for the lists. `loss_scale` is a static one;
+    without it the scale is dynamic in fp16 and 1 otherwise.
     """
 
     allow: list[str] = field(default_factory=list)
@@ -453,6 +453,11 @@ def parse(text: str, path: PathLike = "recipe.toml", overrides: Sequence[str] = 
 
 def _check_together(context: _Context, sections: Mapping[str, Any]) -> None:
     train, data, schedule = sections["train"], sections["data"], sections["schedule"]
+    if mixed := sections["mixed_precision"]:
+        try:
+            amp.lists_with(mixed.allow, mixed.deny, mixed.follow)
+        except errors.InvalidArgument as e:
+            raise context.error("mixed_precision", "", f"cannot be: {e}") from None
     if train.epochs is None and train.steps is None:
         raise context.error("train", "", "has neither epochs nor steps; one of them is wanted")
     needed = {"multi30k": "folder", "squad": "file"}.get(data.name)

@@ -104,6 +104,8 @@ class Run:
         self.total = min(n for n in (total, train.steps) if n is not None)
         self.optimizer, self.plateau = make_optimizer(recipe, self.total, self.task.larger_is_better)
         mixed = recipe.mixed_precision
+        if mixed and train.precision == "fp32" and (mixed.allow or mixed.deny or mixed.follow):
+            report("mixed_precision: its lists have no effect in fp32")
         self.trainer = Trainer(
             self.task.model,
             self.task.loss,

@@ -353,7 +353,7 @@ class Trainer:
             "clip_norm": self.clip_norm,
             "loss_scaling": self.loss_scale.options(),
             "recompute": tracer.recompute,
-            "kept": _CORE_DTYPE.get(self.precision, "f32"),
+            "recurrences_kept": _CORE_DTYPE.get(self.precision, "f32"),
         }
         if self.group.ranks > 1 and self.data_parallel:
             options["data_parallel"] = self.data_parallel.options()
