@@ -15,11 +15,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
+from timing import timed
 from torch import Tensor, nn
 
 # A network, its inputs, and the labels [rows]: outputs are [..., classes] with as many rows.
@@ -126,16 +126,6 @@ def stepper(case: Case, bf16: bool) -> Callable[[], None]:
         optimizer.step()
 
     return step
-
-
-def timed(step: Callable[[], None], steps: int) -> list[float]:
-    """Milliseconds of each of `steps` calls after one that is not timed."""
-    times = []
-    for _ in range(steps + 1):
-        start = time.perf_counter()
-        step()
-        times.append(1e3 * (time.perf_counter() - start))
-    return times[1:]
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import resource
@@ -27,10 +28,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from timing import timed
 
 _ROOT = Path(__file__).resolve().parents[2]
 # Seconds before a turn in which the threads of the engine before it fall asleep (they spin for up to 60 ms).
 _PAUSE = 0.1
+# Whose size an idle process has.
+_PACKAGES = {"lowp": "lowp", "torch": "torch_steps", "tensorflow": "tf_steps", "tensorflow-xla": "tf_steps"}
 _MODELS = ("resnet50", "bert4", "bert_base", "ncf", "ncf_sparse", "lstm")
 
 
@@ -87,34 +91,24 @@ class LowpStepper:
         self.trainer.step(self.inputs, self.labels)
 
 
-def lowp_stepper(name: str, precision: str, threads: int) -> tuple[Callable[[], Any], int]:
-    """What takes a step, and the KiB that this process had with the package loaded."""
-    import lowp  # noqa: F401 - its size is what is left out
-
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return LowpStepper(name, precision, threads), idle
-
-
-def tensorflow_stepper(name: str, xla: bool, threads: int) -> tuple[Callable[[], Any], int]:
+def tensorflow_stepper(name: str, xla: bool, threads: int) -> Callable[[], Any]:
     """The same in TensorFlow's venv."""
     import tensorflow as tf
     import tf_steps
 
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    return tf_steps.stepper(tf_steps.CASES[name.removesuffix("_sparse")](), xla), idle
+    return tf_steps.stepper(tf_steps.CASES[name.removesuffix("_sparse")](), xla)
 
 
-def torch_stepper(name: str, precision: str, threads: int) -> tuple[Callable[[], Any], int]:
+def torch_stepper(name: str, precision: str, threads: int) -> Callable[[], Any]:
     """The same in PyTorch's venv."""
     import torch
     import torch_steps
 
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    return torch_steps.stepper(torch_steps.CASES[name.removesuffix("_sparse")](), precision == "bf16"), idle
+    return torch_steps.stepper(torch_steps.CASES[name.removesuffix("_sparse")](), precision == "bf16")
 
 
 def serve(engine: str, name: str, precision: str, threads: int) -> None:
@@ -122,10 +116,12 @@ def serve(engine: str, name: str, precision: str, threads: int) -> None:
     # Answers go where only they do: frameworks may print.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    importlib.import_module(_PACKAGES[engine])
+    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if engine.startswith("tensorflow"):
-        step, idle = tensorflow_stepper(name, engine.endswith("xla"), threads)
+        step = tensorflow_stepper(name, engine.endswith("xla"), threads)
     else:
-        step, idle = (lowp_stepper if engine == "lowp" else torch_stepper)(name, precision, threads)
+        step = (LowpStepper if engine == "lowp" else torch_stepper)(name, precision, threads)
     step()
     step()
     memory = {"peak_mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024}
@@ -133,13 +129,7 @@ def serve(engine: str, name: str, precision: str, threads: int) -> None:
         memory["activations_mib"] = step.trainer.activation_bytes / 2**20
     print(json.dumps(memory), file=answers, flush=True)
     for line in sys.stdin:
-        step()
-        times = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
-            step()
-            times.append(1e3 * (time.perf_counter() - start))
-        print(json.dumps(times), file=answers, flush=True)
+        print(json.dumps(timed(step, int(line))), file=answers, flush=True)
 
 
 class Contender:

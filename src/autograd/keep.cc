@@ -7,14 +7,8 @@
 namespace lowp::autograd {
 namespace {
 
-bool is_recurrence(const ir::Node* node, std::string_view ending) {
-  if (node == nullptr || node->op->domain != kLowpDomain) return false;
-  const std::string& name = node->op->name;
-  return name == "LSTM" + std::string(ending) || name == "GRU" + std::string(ending);
-}
-
-ir::Value* cast(GraphBuilder b, ir::Value* v, DType to) {
-  return b.op("Cast", {v}, {{"to", ir::dtype_to_onnx(to)}}, kOnnxDomain, v->name + ":" + std::string(dtype_name(to)));
+bool is_lowp(const ir::Node* node, std::string_view lstm, std::string_view gru) {
+  return node != nullptr && node->op->domain == kLowpDomain && (node->op->name == lstm || node->op->name == gru);
 }
 
 // What mixed precision cast to `dtype` for other readers: the value itself, or behind ops that only change its shape
@@ -38,19 +32,17 @@ void keep_recurrences_in(ir::Graph& graph, DType dtype) {
   std::map<const ir::Node*, ir::Node*> next;
   for (size_t i = 0; i + 1 < nodes.size(); ++i) next[nodes[i]] = nodes[i + 1];
   for (ir::Node* node : nodes) {
-    if (!is_recurrence(node, "Gradient")) continue;
+    if (!is_lowp(node, "LSTMGradient", "GRUGradient")) continue;
     for (size_t i : {ops::kBackGates, ops::kBackY, ops::kBackCells}) {
       ir::Value* v = node->input(i);
-      // Operand kBackCells of a GRU's gradient, where it has one, is no output of the recurrence.
-      if (v == nullptr || v->type.dtype != DType::kF32 || !is_recurrence(v->producer, "")) continue;
+      if (v == nullptr || v->type.dtype != DType::kF32 || !is_lowp(v->producer, "LSTM", "GRU")) continue;
       ir::Value* kept = v->type.concrete() ? cast_of(v, dtype) : nullptr;
-      if (kept == nullptr) {
-        kept = cast(GraphBuilder(graph, next[v->producer]), v, dtype);
-      } else if (kept->type.extents() != v->type.extents()) {
-        GraphBuilder b(graph, node);
+      GraphBuilder b(graph, node);
+      if (kept == nullptr)
+        kept = GraphBuilder(graph, next[v->producer]).cast(v, dtype, v->name + ":" + std::string(dtype_name(dtype)));
+      else if (kept->type.extents() != v->type.extents())
         kept = b.op("Reshape", {kept, b.ints(v->type.extents())});
-      }
-      graph.set_input(node, i, cast(GraphBuilder(graph, node), kept, DType::kF32));
+      graph.set_input(node, i, b.cast(kept, DType::kF32, kept->name + ":f32"));
     }
   }
 }

@@ -13,6 +13,7 @@
 // between the two with an error leaves an exchange that writes to the session's memory: the session must then live
 // until the process ends.
 #include "base/exchange_queue.h"
+#include "ops/exchange.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -20,14 +21,6 @@ namespace {
 
 constexpr size_t kPending = 0, kTicket = 1, kFirstLike = 2;
 
-struct StartAttrs {
-  int64_t ranks = 1;
-  std::string wire = "f32";
-  bool operator==(const StartAttrs&) const = default;
-  static constexpr auto fields() {
-    return std::tuple(ir::field("ranks", &StartAttrs::ranks), ir::field("wire", &StartAttrs::wire));
-  }
-};
 struct WaitAttrs {
   int64_t ranks = 1;
   bool operator==(const WaitAttrs&) const = default;
@@ -35,10 +28,7 @@ struct WaitAttrs {
 };
 
 Status infer_start(InferContext& ctx) {
-  const auto& a = ctx.attrs<StartAttrs>();
-  if (a.ranks < 1) return error(Code::kInvalidModel, "ranks is {}, 1 or more is wanted", a.ranks);
-  if (a.wire != "f32" && a.wire != "bf16")
-    return error(Code::kInvalidModel, "wire is '{}', f32 or bf16 is wanted", a.wire);
+  LOWP_TRY(ctx.attrs<ExchangeAttrs>().check());
   ir::Dim total(int64_t{0});
   for (size_t i = 0; i < ctx.inputs(); ++i) {
     LOWP_TRY(want_dtype(ctx, i, DType::kF32));
@@ -94,7 +84,7 @@ Status wait(EvalContext& ctx) {
 }
 
 Status lower_start(LowerContext& ctx) {
-  const auto& a = ctx.attrs<StartAttrs>();
+  const auto& a = ctx.attrs<ExchangeAttrs>();
   LOWP_ASSIGN(const std::shared_ptr<ExchangeQueue> queue, exchanges_of(a.ranks));
   std::vector<size_t> sizes;
   for (size_t i = 0; i < ctx.node().inputs.size(); ++i) sizes.push_back(static_cast<size_t>(ctx.in_size(i)));
@@ -154,7 +144,7 @@ std::vector<OpDef> all_reduce() {
   s.max_inputs = 1 << 20;
   s.min_outputs = 2;
   s.max_outputs = 2;
-  s.attrs = ir::AttrCodec::of<StartAttrs>();
+  s.attrs = ir::AttrCodec::of<ExchangeAttrs>();
   s.infer = infer_start;
   s.reference = start;
   s.lower = lower_start;

@@ -207,10 +207,6 @@ Status lower_batch_norm(LowerContext& ctx) {
   return {};
 }
 
-ir::Value* cast_to(GraphBuilder& b, ir::Value* v, DType dtype) {
-  return v->type.dtype == dtype ? v : b.op("Cast", {v}, {{"to", ir::dtype_to_onnx(dtype)}});
-}
-
 Status batch_norm_gradient(GradContext& g) {
   GraphBuilder& b = g.builder();
   const auto& a = g.attrs<BatchNormAttrs>();
@@ -222,14 +218,14 @@ Status batch_norm_gradient(GradContext& g) {
         (g.node().outputs.size() > 2 && g.grad_out(2) != nullptr))
       return error(Code::kUnsupported, "a gradient through the running statistics of BatchNormalization");
     const DType t = channel_dtype(x->type.dtype);
-    ir::Value* scale = cast_to(b, g.in(1), t);
+    ir::Value* scale = b.cast(g.in(1), t);
     const std::vector<ir::Value*> again =
-        b.op_n(3, "BatchNormTraining", {x, scale, cast_to(b, g.in(2), t)}, {{"epsilon", a.epsilon}}, kLowpDomain);
+        b.op_n(3, "BatchNormTraining", {x, scale, b.cast(g.in(2), t)}, {{"epsilon", a.epsilon}}, kLowpDomain);
     const std::vector<ir::Value*> d =
         b.op_n(3, "BatchNormGradient", {g.grad_out(), x, scale, again[1], again[2]}, {}, kLowpDomain);
     g.set_grad_in(0, d[0]);
-    g.set_grad_in(1, cast_to(b, d[1], g.in(1)->type.dtype));
-    g.set_grad_in(2, cast_to(b, d[2], g.in(2)->type.dtype));
+    g.set_grad_in(1, b.cast(d[1], g.in(1)->type.dtype));
+    g.set_grad_in(2, b.cast(d[2], g.in(2)->type.dtype));
     return {};
   }
   // y = (x - mean) * r * scale + bias with r = (var + epsilon)^-1/2 and s = sum dy, p = sum dy * (x - mean):
@@ -237,9 +233,9 @@ Status batch_norm_gradient(GradContext& g) {
   std::vector<int64_t> others = {0};
   for (int64_t i = 2; i < rank; ++i) others.push_back(i);
   ir::Value* axes = b.ints(others);
-  auto column = [&](ir::Value* v) { return b.op("Unsqueeze", {cast_to(b, v, x->type.dtype), axes}); };
+  auto column = [&](ir::Value* v) { return b.op("Unsqueeze", {b.cast(v, x->type.dtype), axes}); };
   auto sum = [&](ir::Value* v, const ir::Value* like) {
-    return cast_to(b, b.op("ReduceSum", {v, axes}, {{"keepdims", int64_t{0}}}), like->type.dtype);
+    return b.cast(b.op("ReduceSum", {v, axes}, {{"keepdims", int64_t{0}}}), like->type.dtype);
   };
   ir::Value* r = b.op("Reciprocal",
                       {b.op("Sqrt", {b.op("Add", {g.in(4), b.scalar_like(g.in(4), static_cast<double>(a.epsilon))})})});

@@ -64,6 +64,11 @@ Result<std::vector<ir::Value*>> GraphBuilder::try_op(size_t outputs, std::string
   return node->outputs;
 }
 
+ir::Value* GraphBuilder::cast(ir::Value* v, DType to, std::string_view node_name) {
+  if (v->type.dtype == to) return v;
+  return op("Cast", {v}, {{"to", ir::dtype_to_onnx(to)}}, kOnnxDomain, node_name);
+}
+
 ir::Value* GradContext::keep(size_t i) {
   if (ir::Value* v = node_.output(i)) return v;
   ir::Value* v = builder_.graph().add_output(&node_, i);

@@ -195,12 +195,6 @@ Status lower(LowerContext& ctx) {
   return {};
 }
 
-// The gradient in the type of the value that it is a gradient of.
-ir::Value* in_type_of(GraphBuilder& b, ir::Value* gradient, const ir::Value* of) {
-  if (gradient->type.dtype == of->type.dtype) return gradient;
-  return b.op("Cast", {gradient}, {{"to", ir::dtype_to_onnx(of->type.dtype)}});
-}
-
 Status gradient(GradContext& g) {
   GraphBuilder& b = g.builder();
   ConvAttrs a = g.attrs<ConvAttrs>();
@@ -232,8 +226,8 @@ Status gradient(GradContext& g) {
   if (!g.wants(1) && !bias) return {};
   const std::vector<ir::Value*> gradients =
       b.op_n(bias ? 2 : 1, "ConvWeightGradient", {g.in(0), g.grad_out()}, attrs, kLowpDomain);
-  if (g.wants(1)) g.set_grad_in(1, in_type_of(b, gradients[0], g.in(1)));
-  if (bias) g.set_grad_in(2, in_type_of(b, gradients[1], g.in(2)));
+  if (g.wants(1)) g.set_grad_in(1, b.cast(gradients[0], g.in(1)->type.dtype));
+  if (bias) g.set_grad_in(2, b.cast(gradients[1], g.in(2)->type.dtype));
   return {};
 }
 

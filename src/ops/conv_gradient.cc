@@ -219,10 +219,6 @@ Status lower_weight_gradient(LowerContext& ctx) {
 
 // Both are bilinear: their gradients are the convolution and each other.
 AttrMap conv_attrs(const ConvAttrs& a) { return ir::AttrCodec::of<ConvAttrs>().write(ir::Attrs::make(a)); }
-ir::Value* cast_like(GraphBuilder& b, ir::Value* v, const ir::Value* like) {
-  if (v->type.dtype == like->type.dtype) return v;
-  return b.op("Cast", {v}, {{"to", ir::dtype_to_onnx(like->type.dtype)}});
-}
 
 Status input_gradient_gradient(GradContext& g) {
   GraphBuilder& b = g.builder();
@@ -233,8 +229,8 @@ Status input_gradient_gradient(GradContext& g) {
   if (!w.concrete()) return error(Code::kUnsupported, "a gradient wants the weight's extents, it is {}", w.to_string());
   const Extents extents = w.extents();
   a.kernel_shape.assign(extents.begin() + 2, extents.end());
-  g.set_grad_in(1,
-                cast_like(b, b.op("ConvWeightGradient", {g.grad_out(), g.in(0)}, conv_attrs(a), kLowpDomain), g.in(1)));
+  g.set_grad_in(
+      1, b.cast(b.op("ConvWeightGradient", {g.grad_out(), g.in(0)}, conv_attrs(a), kLowpDomain), g.in(1)->type.dtype));
   return {};
 }
 
@@ -243,7 +239,7 @@ Status weight_gradient_gradient(GradContext& g) {
   const auto& a = g.attrs<ConvAttrs>();
   if (g.node().outputs.size() > 1 && g.grad_out(1) != nullptr)
     return error(Code::kUnsupported, "the gradient of a bias gradient");
-  ir::Value* d = cast_like(b, g.grad_out(), g.in(0));
+  ir::Value* d = b.cast(g.grad_out(), g.in(0)->type.dtype);
   if (g.wants(1)) g.set_grad_in(1, b.op("Conv", {g.in(0), d}, conv_attrs(a)));
   if (!g.wants(0)) return {};
   AttrMap attrs = conv_attrs(a);

@@ -10,13 +10,14 @@
 // that any rank has, ascending; of each the sum of the ranks' values, in f32 in the order of ranks, times 1 / ranks.
 //
 // A slot: u64 bytes that count, then `count` rows i64, then their values. It has room for twice the rows of this rank's
-// batch (or all of the table's), since the parts of a batch that ranks take differ by one sample. kInvalidArgument
-// where another rank's needs more. With ranks 1, and to the references, which exchange nothing, the mean is the
-// gradient itself.
+// batch (or all of the table's): parts of a batch that ranks take differ by one sample, and by what padding adds.
+// kInvalidArgument on all ranks where one's rows do not fit into the smallest slot. With ranks 1, and to the
+// references, which exchange nothing, the mean is the gradient itself.
 #include <map>
 
 #include "base/exchange_queue.h"
 #include "base/float16.h"
+#include "ops/exchange.h"
 #include "ops/reference.h"
 #include "ops/sparse_rows.h"
 
@@ -30,31 +31,23 @@ constexpr size_t kSlots = 0, kTicket = 1, kTable = 2;
 constexpr int64_t kMostElements = int64_t{1} << 38;
 constexpr int64_t kMostRanks = 1 << 16;
 
-struct RowsAttrs {
-  int64_t ranks = 1;
-  std::string wire = "f32";
-  bool operator==(const RowsAttrs&) const = default;
-  static constexpr auto fields() {
-    return std::tuple(ir::field("ranks", &RowsAttrs::ranks), ir::field("wire", &RowsAttrs::wire));
-  }
-};
-
 constexpr size_t kSizeBytes = sizeof(uint64_t);  // of a slot's head
 
+// Sizes of an exchange.
 struct SlotLayout {
   int64_t ranks = 1, table_rows = 0, row = 0;  // row: elements
   size_t element = sizeof(float);              // bytes of a value on the wire
   int64_t capacity = 0;                        // rows of a slot
   size_t slot_bytes = 0;
 
-  static SlotLayout for_batch_of(int64_t rows, const RowsAttrs& a, const Extents& table) {
+  static SlotLayout for_batch_of(int64_t rows, const ExchangeAttrs& a, const Extents& table) {
     SlotLayout s(a, table);
     s.capacity = std::min(2 * rows, s.table_rows);
     s.slot_bytes = (kSizeBytes + static_cast<size_t>(s.capacity) * s.entry_bytes() + 7) / 8 * 8;
     return s;
   }
   // Of slots that are there, kSizeBytes each at least.
-  static SlotLayout for_slots_of(int64_t bytes, const RowsAttrs& a, const Extents& table) {
+  static SlotLayout for_slots_of(int64_t bytes, const ExchangeAttrs& a, const Extents& table) {
     SlotLayout s(a, table);
     s.slot_bytes = static_cast<size_t>(bytes / a.ranks);
     s.capacity = static_cast<int64_t>((s.slot_bytes - kSizeBytes) / s.entry_bytes());
@@ -64,7 +57,7 @@ struct SlotLayout {
   int64_t merged_rows() const { return std::min(ranks * capacity, table_rows); }
 
  private:
-  SlotLayout(const RowsAttrs& a, const Extents& table)
+  SlotLayout(const ExchangeAttrs& a, const Extents& table)
       : ranks(a.ranks),
         table_rows(table[0]),
         row(ir::element_count(Extents(table.begin() + 1, table.end()))),
@@ -72,11 +65,9 @@ struct SlotLayout {
 };
 
 Status check_attrs(const InferContext& ctx, size_t table) {
-  const auto& a = ctx.attrs<RowsAttrs>();
-  if (a.ranks < 1 || a.ranks > kMostRanks)
-    return error(Code::kInvalidModel, "ranks is {}, 1 to {} is wanted", a.ranks, kMostRanks);
-  if (a.wire != "f32" && a.wire != "bf16")
-    return error(Code::kInvalidModel, "wire is '{}', f32 or bf16 is wanted", a.wire);
+  const auto& a = ctx.attrs<ExchangeAttrs>();
+  LOWP_TRY(a.check());
+  if (a.ranks > kMostRanks) return error(Code::kInvalidModel, "ranks is {}, {} at most", a.ranks, kMostRanks);
   if (ctx.has_rank(table) && ctx.dims(table).empty())
     return error(Code::kShapeMismatch, "the table is a scalar, rows are wanted");
   if (ctx.type(table).concrete()) {
@@ -103,7 +94,7 @@ Status infer_start(InferContext& ctx) {
     if (ctx.type(kValues).extents() != want)
       return error(Code::kShapeMismatch, "rows are {} and their values {}, of a table {}", ctx.type(kRows).to_string(),
                    ctx.type(kValues).to_string(), ctx.type(kStartTable).to_string());
-    const auto& a = ctx.attrs<RowsAttrs>();
+    const auto& a = ctx.attrs<ExchangeAttrs>();
     if (rows[0] > kMostElements) return error(Code::kUnsupported, "{} rows", rows[0]);
     bytes = ir::Dim(a.ranks * static_cast<int64_t>(SlotLayout::for_batch_of(rows[0], a, table).slot_bytes));
   }
@@ -118,7 +109,7 @@ Status infer_wait(InferContext& ctx) {
   LOWP_TRY(want_scalar(ctx, kTicket, DType::kI64));
   ir::Dim rows;
   if (ctx.type(kSlots).concrete() && ctx.type(kTable).concrete()) {
-    const auto& a = ctx.attrs<RowsAttrs>();
+    const auto& a = ctx.attrs<ExchangeAttrs>();
     const int64_t bytes = ir::element_count(ctx.type(kSlots).extents());
     if (bytes % (8 * a.ranks) != 0 || bytes == 0)
       return error(Code::kShapeMismatch, "{} bytes are no {} slots", bytes, a.ranks);
@@ -223,7 +214,7 @@ Status merge(const SlotLayout& s, const std::byte* slots, float share, Incoming*
 
 Status start(EvalContext& ctx) {
   const int64_t most = ctx.in(kRows).size();
-  const auto s = SlotLayout::for_batch_of(most, ctx.attrs<RowsAttrs>(), ctx.in(kStartTable).extents());
+  const auto s = SlotLayout::for_batch_of(most, ctx.attrs<ExchangeAttrs>(), ctx.in(kStartTable).extents());
   if (ctx.wants(1)) ctx.out(1).mutable_data<int64_t>()[0] = 0;
   return fill_slots(s, 0, ctx.in(kRows).data<int64_t>(), ctx.in(kValues).data<float>(),
                     ctx.in(kCount).data<int64_t>()[0], most, static_cast<std::byte*>(ctx.out(0).mutable_raw()));
@@ -231,7 +222,7 @@ Status start(EvalContext& ctx) {
 
 // Naively: sums for all of the table in double, then the rows that any rank has.
 Status wait(EvalContext& ctx) {
-  const auto s = SlotLayout::for_slots_of(ctx.in(kSlots).size(), ctx.attrs<RowsAttrs>(), ctx.in(kTable).extents());
+  const auto s = SlotLayout::for_slots_of(ctx.in(kSlots).size(), ctx.attrs<ExchangeAttrs>(), ctx.in(kTable).extents());
   std::map<int64_t, std::vector<double>> sums;
   for (int64_t r = 0; r < s.ranks; ++r) {
     const std::byte* slot = static_cast<const std::byte*>(ctx.in(kSlots).raw()) + static_cast<size_t>(r) * s.slot_bytes;
@@ -260,45 +251,38 @@ Status wait(EvalContext& ctx) {
 }
 
 Status lower_start(LowerContext& ctx) {
-  const auto& a = ctx.attrs<RowsAttrs>();
+  const auto& a = ctx.attrs<ExchangeAttrs>();
   LOWP_ASSIGN(const std::shared_ptr<ExchangeQueue> queue, exchanges_of(a.ranks));
   const int64_t most = ctx.in_size(kRows);
-  const auto shape = SlotLayout::for_batch_of(most, a, ctx.in(kStartTable));
+  const auto layout = SlotLayout::for_batch_of(most, a, ctx.in(kStartTable));
   const bool wants_ticket = ctx.wants(1);
   ctx.emit("gather_rows_start." + a.wire, [=](const StepArgs& s) {
     auto* slots = s.out<std::byte>(0);
-    *s.status = fill_slots(shape, queue != nullptr ? queue->rank() : 0, s.in<int64_t>(kRows), s.in<float>(kValues),
+    *s.status = fill_slots(layout, queue != nullptr ? queue->rank() : 0, s.in<int64_t>(kRows), s.in<float>(kValues),
                            *s.in<int64_t>(kCount), most, slots);
     if (!s.status->is_ok()) return;
-    const size_t bytes = shape.slot_bytes * static_cast<size_t>(shape.ranks);
-    const int64_t ticket = queue != nullptr ? queue->start_gather({slots, bytes}, shape.slot_bytes) : 0;
+    const size_t bytes = layout.slot_bytes * static_cast<size_t>(layout.ranks);
+    const int64_t ticket = queue != nullptr ? queue->start_gather({slots, bytes}, layout.slot_bytes) : 0;
     if (wants_ticket) *s.out<int64_t>(1) = ticket;
   });
   return {};
 }
 
 Status lower_wait(LowerContext& ctx) {
-  const auto& a = ctx.attrs<RowsAttrs>();
+  const auto& a = ctx.attrs<ExchangeAttrs>();
   LOWP_ASSIGN(const std::shared_ptr<ExchangeQueue> queue, exchanges_of(a.ranks));
-  const auto shape = SlotLayout::for_slots_of(ctx.in_size(kSlots), a, ctx.in(kTable));
-  ctx.set_scratch(static_cast<size_t>(shape.ranks) * sizeof(Incoming));
+  const auto layout = SlotLayout::for_slots_of(ctx.in_size(kSlots), a, ctx.in(kTable));
+  ctx.set_scratch(static_cast<size_t>(layout.ranks) * sizeof(Incoming));
   ctx.emit("gather_rows_wait." + a.wire, [=](const StepArgs& s) {
     if (queue != nullptr) {
       *s.status = queue->wait(*s.in<int64_t>(kTicket));
       if (!s.status->is_ok()) return;
     }
-    const float share = queue != nullptr ? 1.0F / static_cast<float>(shape.ranks) : 1.0F;
-    *s.status = merge(shape, s.in<std::byte>(kSlots), share, static_cast<Incoming*>(s.scratch), s.out<int64_t>(0),
+    const float share = queue != nullptr ? 1.0F / static_cast<float>(layout.ranks) : 1.0F;
+    *s.status = merge(layout, s.in<std::byte>(kSlots), share, static_cast<Incoming*>(s.scratch), s.out<int64_t>(0),
                       s.out<float>(1), s.out<int64_t>(2));
   });
   return {};
-}
-
-SampleInput given(Tensor t) {
-  SampleInput s{t.dtype(), t.extents()};
-  s.value = std::move(t);
-  s.differentiable = false;
-  return s;
 }
 
 std::vector<Sample> start_samples() {
@@ -310,7 +294,7 @@ std::vector<Sample> start_samples() {
 }
 
 // Rows 1 and 4 of a table of 5 in one slot.
-Sample wait_sample(const RowsAttrs& a) {
+Sample wait_sample(const ExchangeAttrs& a) {
   const Extents table = {5, 3};
   const auto layout = SlotLayout::for_batch_of(3, a, table);
   Tensor slots = Tensor::zeros(DType::kU8, {static_cast<int64_t>(layout.slot_bytes)});
@@ -330,7 +314,7 @@ std::vector<OpDef> gather_rows() {
   s.domain = kLowpDomain;
   s.min_inputs = s.max_inputs = 4;
   s.min_outputs = s.max_outputs = 2;
-  s.attrs = ir::AttrCodec::of<RowsAttrs>();
+  s.attrs = ir::AttrCodec::of<ExchangeAttrs>();
   s.infer = infer_start;
   s.reference = start;
   s.lower = lower_start;
@@ -341,7 +325,7 @@ std::vector<OpDef> gather_rows() {
   w.domain = kLowpDomain;
   w.min_inputs = w.max_inputs = 3;
   w.min_outputs = w.max_outputs = 3;
-  w.attrs = ir::AttrCodec::of<RowsAttrs>();
+  w.attrs = ir::AttrCodec::of<ExchangeAttrs>();
   w.infer = infer_wait;
   w.reference = wait;
   w.lower = lower_wait;

@@ -208,6 +208,7 @@ class GraphBuilder {
   std::vector<ir::Value*> op_n(size_t outputs, std::string_view name, std::vector<ir::Value*> inputs,
                                AttrMap attrs = {}, std::string_view domain = kOnnxDomain,
                                std::string_view node_name = {});
+  ir::Value* cast(ir::Value* v, DType to, std::string_view node_name = {});  // v itself where it has the dtype
   ir::Value* constant(Tensor tensor, std::string_view name = "const");
   ir::Value* ints(std::vector<int64_t> values);                 // 1-d i64 constant
   ir::Value* scalar_like(const ir::Value* like, double value);  // rank-0 constant of like's dtype

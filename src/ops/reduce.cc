@@ -179,9 +179,7 @@ Status mean_gradient(GradContext& g) {
   // dy / (elements of x / elements of y)
   GraphBuilder& b = g.builder();
   LOWP_ASSIGN(ir::Value * d, keep_axes(g));
-  auto as_float = [&](ir::Value* v) {
-    return b.op("Cast", {b.op("Size", {v})}, {{"to", ir::dtype_to_onnx(g.in(0)->type.dtype)}});
-  };
+  auto as_float = [&](ir::Value* v) { return b.cast(b.op("Size", {v}), g.in(0)->type.dtype); };
   ir::Value* scale = b.op("Div", {as_float(g.out()), as_float(g.in(0))});
   g.set_grad_in(0, b.op("Expand", {b.op("Mul", {d, scale}), b.op("Shape", {g.in(0)})}));
   return {};

@@ -144,6 +144,14 @@ inline Status want_float(const InferContext& ctx, size_t i) {
   return {};
 }
 
+// A sample's operand of a given content.
+inline SampleInput given(Tensor t) {
+  SampleInput s{t.dtype(), t.extents()};
+  s.value = std::move(t);
+  s.differentiable = false;
+  return s;
+}
+
 // A sample's constant i64 operand: a shape, axes, repeats.
 inline SampleInput constant_ints(Extents values) {
   SampleInput s{DType::kI64, {static_cast<int64_t>(values.size())}};

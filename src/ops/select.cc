@@ -196,7 +196,7 @@ Status cast_like(EvalContext& ctx) {
   return cast_tensor(ctx.in(0), ctx.out(0), a.saturate, a.round_mode);
 }
 Status cast_gradient(GradContext& g) {
-  g.set_grad_in(0, g.builder().op("Cast", {g.grad_out()}, {{"to", ir::dtype_to_onnx(g.in(0)->type.dtype)}}));
+  g.set_grad_in(0, g.builder().cast(g.grad_out(), g.in(0)->type.dtype));
   return {};
 }
 Status upgrade_cast(ImportedNode& node) {

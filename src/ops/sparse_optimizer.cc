@@ -169,12 +169,6 @@ Status infer_adam(InferContext& ctx) {
   return infer_rows(ctx);
 }
 
-SampleInput given(Tensor t) {
-  SampleInput s{t.dtype(), t.extents()};
-  s.value = std::move(t);
-  s.differentiable = false;
-  return s;
-}
 SampleInput scalar(double low, double high) {
   SampleInput s{DType::kF32, {}, low, high};
   s.differentiable = false;

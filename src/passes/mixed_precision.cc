@@ -90,8 +90,7 @@ class Caster {
     auto& known = casts_[{v, to}];
     if (known == nullptr) {
       GraphBuilder builder(graph_, before);
-      known = builder.op("Cast", {v}, {{"to", ir::dtype_to_onnx(to)}}, kOnnxDomain,
-                         v->name + ":" + std::string(dtype_name(to)));
+      known = builder.cast(v, to, v->name + ":" + std::string(dtype_name(to)));
       if (weights_.contains(v)) weights_.insert(known);
     }
     return known;

@@ -43,8 +43,7 @@ class StepBuilder {
     factor_ = scale_ != nullptr ? scale_ : b_.constant(Tensor::scalar(1.0F), "no_scale");
     ir::Value* scaled = loss;
     if (scale_ != nullptr) {
-      if (scaled->type.dtype != DType::kF32) scaled = b_.op("Cast", {scaled}, {{"to", ir::dtype_to_onnx(DType::kF32)}});
-      scaled = b_.op("Mul", {scaled, scale_}, {}, kOnnxDomain, "scaled_loss");
+      scaled = b_.op("Mul", {b_.cast(scaled, DType::kF32), scale_}, {}, kOnnxDomain, "scaled_loss");
     }
     std::vector<ir::Value*> wanted;
     for (size_t i : parameters_) wanted.push_back(graph_.states()[i].value);

@@ -61,9 +61,8 @@ struct TrainingOptions {
 // From JSON: {"optimizer": {"name": "sgd" | "adam" | "adamw" | "lamb", "momentum": ..., ...}, "parameters": {name:
 // {"rate_factor": ..., "weight_decay": ..., "trained": ...}}, "clip_norm": ..., "loss_scaling": {"mode": "none" |
 // "static" | "dynamic", "initial": ..., ...}, "recompute": [...], "recurrences_kept": "f32" | "bf16" | "f16",
-// "data_parallel":
-// {"ranks": ..., "bucket_bytes": ..., "compress": "none" | "bf16"}}. kInvalidArgument names an unknown key or a value
-// of the wrong kind.
+// "data_parallel": {"ranks": ..., "bucket_bytes": ..., "compress": "none" | "bf16"}}. kInvalidArgument names an unknown
+// key or a value of the wrong kind.
 Result<TrainingOptions> options_from_json(std::string_view json);
 
 // What add_training() adds to a graph.

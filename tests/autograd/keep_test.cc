@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "autograd/backward.h"
-#include "runtime/plan.h"
 #include "support/graphs.h"
 
 namespace lowp {
@@ -42,13 +41,7 @@ struct Stack {
     graph.outputs().push_back({"y", x});
     for (ir::Value* w : weights) graph.outputs().push_back({w->name + "_gradient", gradients->at(w)});
   }
-  size_t arena_bytes() const {
-    std::vector<TensorType> types;
-    for (const Tensor& t : inputs) types.push_back(t.type());
-    auto plan = runtime::Plan::bind(graph, types, 1);
-    EXPECT_TRUE(plan);
-    return (*plan)->arena_bytes();
-  }
+  size_t arena_bytes() const { return test::arena_bytes(graph, inputs); }
 };
 
 TEST(Keep, RecurrencesInSixteenBits) {

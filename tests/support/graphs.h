@@ -13,6 +13,7 @@
 #include "ops/op_def.h"
 #include "ops/reference.h"
 #include "passes/pass.h"
+#include "runtime/plan.h"
 #include "runtime/session.h"
 #include "support/kernel_test.h"
 
@@ -137,6 +138,15 @@ inline std::vector<Tensor> evaluate_ok(const ir::Graph& graph, const std::vector
   auto out = evaluate(graph, inputs);
   EXPECT_TRUE(out) << (out ? "" : out.error().to_string());
   return out ? std::move(*out) : std::vector<Tensor>{};
+}
+
+// Of one thread, without lowering.
+inline size_t arena_bytes(const ir::Graph& graph, const std::vector<Tensor>& inputs) {
+  std::vector<TensorType> types;
+  for (const Tensor& t : inputs) types.push_back(t.type());
+  auto plan = runtime::Plan::bind(graph, types, 1);
+  EXPECT_TRUE(plan) << (plan ? "" : plan.error().to_string());
+  return plan ? (*plan)->arena_bytes() : 0;
 }
 
 inline int count_ops(const ir::Graph& graph, std::string_view name, std::string_view domain = kOnnxDomain) {

@@ -202,7 +202,8 @@ TEST(Session, SharesTheMemoryOfStates) {
 TEST(TrainingOptions, ComeFromJson) {
   auto o = train::options_from_json(
       R"({"optimizer": {"name": "adamw", "weight_decay": 0.1}, "parameters": {"b": {"weight_decay": 0}},
-          "clip_norm": 1, "loss_scaling": {"mode": "static", "initial": 128}, "recompute": ["layer1."], "recurrences_kept": "bf16"})");
+          "clip_norm": 1, "loss_scaling": {"mode": "static", "initial": 128}, "recompute": ["layer1."],
+          "recurrences_kept": "bf16"})");
   ASSERT_TRUE(o) << o.error().to_string();
   EXPECT_EQ(o->optimizer.kind, train::Optimizer::kAdamW);
   EXPECT_EQ(o->parameters.at("b").weight_decay, 0.0F);

@@ -188,6 +188,10 @@ class MixedPrecision:
     follow: list[str] = field(default_factory=list)
     loss_scale: float | None = _limited(None, above=0)
 
+    def lists(self) -> dict[str, list[str]]:
+        """For the trainer."""
+        return amp.lists_with(self.allow, self.deny, self.follow)
+
 
 @dataclass(frozen=True)
 class DataParallel:
@@ -455,7 +459,7 @@ def _check_together(context: _Context, sections: Mapping[str, Any]) -> None:
     train, data, schedule = sections["train"], sections["data"], sections["schedule"]
     if mixed := sections["mixed_precision"]:
         try:
-            amp.lists_with(mixed.allow, mixed.deny, mixed.follow)
+            mixed.lists()
         except errors.InvalidArgument as e:
             raise context.error("mixed_precision", "", f"cannot be: {e}") from None
     if train.epochs is None and train.steps is None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lowp import amp, errors, nn, optim
+from lowp import errors, nn, optim
 from lowp._engine import compile as compile_model
 from lowp.quant import Qat
 from lowp.train import parallel
@@ -111,7 +111,7 @@ class Run:
             self.task.loss,
             self.optimizer,
             precision=train.precision,
-            lists=amp.lists_with(mixed.allow, mixed.deny, mixed.follow) if mixed else None,
+            lists=mixed.lists() if mixed else None,
             loss_scale=mixed.loss_scale if mixed else None,
             clip_norm=train.clip_norm,
             threads=train.threads or self.group.share_of_threads(),
