@@ -170,17 +170,16 @@ Status lower(LowerContext& ctx) {
   args.in_c = s.in_c, args.out_c = s.out_c;
   args.groups = s.groups;
   args.in_dtype = dtype;
+  args.weight_kind = kernels::product_kind(dtype);
   const int threads = ctx.threads();
   Scratch at;
-  at.bias =
-      align64(kernels::packed_conv_bytes(kernels::WeightKind::kF32, s.out_c, in_c, s.kernel_h, s.kernel_w, s.groups));
+  at.bias = align64(kernels::packed_conv_bytes(args.weight_kind, s.out_c, in_c, s.kernel_h, s.kernel_w, s.groups));
   at.kernel = at.bias + align64(static_cast<size_t>(s.out_c) * sizeof(float));
   ctx.set_scratch(at.kernel + kernels::conv_scratch(args, threads));
   ctx.emit("conv.dynamic", [=](const StepArgs& step) {
     char* scratch = static_cast<char*>(step.scratch);
     kernels::ConvArgs call = args;
-    kernels::pack_filters_f32(dtype, step.inputs[1], s.out_c, in_c, s.taps(), s.groups,
-                              reinterpret_cast<float*>(scratch), threads);
+    kernels::pack_filters(args.weight_kind, dtype, step.inputs[1], s.out_c, in_c, s.taps(), s.groups, scratch, threads);
     call.weights = scratch;
     if (bias == DType::kF32) {
       call.epilogue.bias = step.in<float>(2);

@@ -3,6 +3,7 @@
 
 #include "kernels/conv/table.h"
 #include "simd/stored.h"
+#include "simd/words.h"
 
 namespace lowp::LOWP_TARGET {
 namespace {
@@ -15,9 +16,25 @@ const typename S::T* as(const void* p) {
 }
 inline int up_to_16(int64_t n) { return n < 16 ? static_cast<int>(n) : 16; }
 
-template <typename S>
+// Rows of a panel of f32.
+struct FloatRows {
+  float* panel;
+  void put(int64_t k, F32 row) const { store(panel + k * 16, row); }
+};
+// Rows of bf16 values as halves of pairs. `in_order`: the even row of each pair comes first, and is what clears it.
+template <bool in_order>
+struct PairRows {
+  int32_t* panel;
+  void put(int64_t k, F32 row) const {
+    int32_t* pairs = panel + k / 2 * 16;
+    const I32 bits = bitcast_int(row), half = k % 2 == 0 ? shift_right_logical<16>(bits) : bits;
+    store_int(pairs, in_order && k % 2 == 0 ? half : load_int(pairs) | half);
+  }
+};
+
+template <typename S, typename Rows>
 void pack_filters_of(const typename S::T* w, int filters, int64_t c, int64_t taps, int64_t first, int64_t last,
-                     float* dst) {
+                     Rows rows) {
   const int64_t k = c * taps;
   for (int64_t i = first; i < last; i += 16) {
     const int n = up_to_16(last - i);
@@ -26,7 +43,7 @@ void pack_filters_of(const typename S::T* w, int filters, int64_t c, int64_t tap
     transpose_16x16(block, 16, turned);
     int64_t channel = i / taps, tap = i % taps;
     for (int r = 0; r < n; ++r) {
-      store(dst + (tap * c + channel) * 16, load(turned + r * 16));
+      rows.put(tap * c + channel, load(turned + r * 16));
       if (++tap == taps) tap = 0, ++channel;
     }
   }
@@ -35,20 +52,29 @@ void pack_filters(DType dtype, const void* w, int filters, int64_t c, int64_t ta
                   float* dst) {
   for_storage(dtype, [&](auto s) {
     using S = decltype(s);
-    pack_filters_of<S>(as<S>(w), filters, c, taps, first, last, dst);
+    pack_filters_of<S>(as<S>(w), filters, c, taps, first, last, FloatRows{dst});
   });
+}
+void pair_filters(const void* w, int filters, int64_t c, int64_t taps, int64_t first, int64_t last, void* dst) {
+  auto* panel = static_cast<int32_t*>(dst);
+  if (c % 2 == 0)
+    pack_filters_of<StoredBF16>(as<StoredBF16>(w), filters, c, taps, first, last, PairRows<true>{panel});
+  else
+    pack_filters_of<StoredBF16>(as<StoredBF16>(w), filters, c, taps, first, last, PairRows<false>{panel});
 }
 
 // Taps whose channels are converted together, in 4 KB of the stack.
 constexpr int64_t kConvertedTaps = 64;
 
-template <typename S>
-void pack_flipped_of(const typename S::T* w, int64_t filter_ld, int64_t filters, int64_t filters_in_all, int channels,
-                     int64_t taps, const int32_t* chosen, int64_t chosen_count, float* dst) {
-  float converted[16 * kConvertedTaps];
-  for (int64_t o = 0; o < filters; ++o, w += filter_ld, dst += 16) {
+template <typename S, typename Rows>
+void pack_flipped_of(const typename S::T* w, int64_t filter_ld, int64_t first_filter, int64_t filters,
+                     int64_t filters_in_all, int channels, int64_t taps, const int32_t* chosen, int64_t chosen_count,
+                     Rows rows) {
+  float converted[16 * kConvertedTaps], row[16];
+  w += first_filter * filter_ld;
+  for (int64_t o = first_filter; o < first_filter + filters; ++o, w += filter_ld) {
     if (taps == 1) {
-      store(dst, channels == 16 ? S::load(w, 16) : S::load(w, channels));
+      rows.put(o, channels == 16 ? S::load(w, 16) : S::load(w, channels));
       continue;
     }
     if (taps <= kConvertedTaps && channels == 16) {
@@ -59,23 +85,34 @@ void pack_flipped_of(const typename S::T* w, int64_t filter_ld, int64_t filters,
         for (int64_t i = 0; i < taps; ++i) store(converted + i * 16, S::load(w + i * 16, 16));
       }
       for (int64_t t = 0; t < chosen_count; ++t) {
-        float* row = dst + t * filters_in_all * 16;
         for (int j = 0; j < 16; ++j) row[j] = from[j * taps + chosen[t]];
+        rows.put(t * filters_in_all + o, load(row));
       }
       continue;
     }
     for (int64_t t = 0; t < chosen_count; ++t) {
-      float* row = dst + t * filters_in_all * 16;
       for (int j = 0; j < 16; ++j) row[j] = j < channels ? LOWP_TARGET::first(S::load(w + j * taps + chosen[t], 1)) : 0;
+      rows.put(t * filters_in_all + o, load(row));
     }
   }
 }
-void pack_flipped(DType dtype, const void* w, int64_t filter_ld, int64_t filters, int64_t filters_in_all, int channels,
-                  int64_t taps, const int32_t* chosen, int64_t chosen_count, float* dst) {
+void pack_flipped(DType dtype, const void* w, int64_t filter_ld, int64_t first_filter, int64_t filters,
+                  int64_t filters_in_all, int channels, int64_t taps, const int32_t* chosen, int64_t chosen_count,
+                  float* dst) {
   for_storage(dtype, [&](auto s) {
     using S = decltype(s);
-    pack_flipped_of<S>(as<S>(w), filter_ld, filters, filters_in_all, channels, taps, chosen, chosen_count, dst);
+    pack_flipped_of<S>(as<S>(w), filter_ld, first_filter, filters, filters_in_all, channels, taps, chosen, chosen_count,
+                       FloatRows{dst});
   });
+}
+void pair_flipped(const void* w, int64_t filter_ld, int64_t first_filter, int64_t filters, int64_t filters_in_all,
+                  int channels, int64_t taps, const int32_t* chosen, int64_t chosen_count, void* dst) {
+  auto pack = [&](auto rows) {
+    pack_flipped_of<StoredBF16>(as<StoredBF16>(w), filter_ld, first_filter, filters, filters_in_all, channels, taps,
+                                chosen, chosen_count, rows);
+  };
+  auto* panel = static_cast<int32_t*>(dst);
+  filters_in_all % 2 == 0 ? pack(PairRows<true>{panel}) : pack(PairRows<false>{panel});
 }
 
 void transpose(DType dtype, const void* x, int64_t ld, int64_t count, int channels, float* dst, int64_t dst_ld) {
@@ -101,6 +138,28 @@ void transpose(DType dtype, const void* x, int64_t ld, int64_t count, int channe
   });
 }
 
+void transpose_words(const void* x, int64_t ld, int64_t count, int channels, void* dst, int64_t dst_ld) {
+  const auto* from = static_cast<const uint16_t*>(x);
+  auto* to = static_cast<uint16_t*>(dst);
+  for (int64_t i = 0; i < count; i += 32) {
+    float block[256], turned[256];
+    auto fill = [&](int64_t left, int lanes) LOWP_INLINE {
+      for (int r = 0; r < 16; ++r) {
+        const uint16_t* low = from + (i + 2 * r) * ld;
+        I32 pair = set_int(0);
+        if (2 * r + 1 < left)
+          pair = pair_words(low, low + ld, lanes);
+        else if (2 * r < left)
+          pair = load_u16_n(low, lanes);
+        store(block + r * 16, bitcast_float(pair));
+      }
+    };
+    count - i >= 32 && channels == 16 ? fill(32, 16) : fill(count - i, channels);
+    transpose_16x16(block, 16, turned);
+    for (int c = 0; c < channels; ++c) __builtin_memcpy(to + c * dst_ld + i, turned + c * 16, 64);
+  }
+}
+
 void pack_columns(DType dtype, const void* const* rows, int64_t count, int64_t first, int lanes, int at, float* dst) {
   for_storage(dtype, [&](auto s) {
     using S = decltype(s);
@@ -122,6 +181,32 @@ void pack_overlapping(DType dtype, const void* const* rows, int64_t count, int64
     const Mask kept = first_lanes(at);
     for (int64_t i = 0; i < count; ++i)
       store(dst + i * 16, select(kept, load(dst + i * 16), S::load(as<S>(rows[i]) + first - at, 16)));
+  });
+}
+
+// The rows of a pair, of which the second is zero after the last row.
+template <typename Body>
+[[gnu::always_inline]] inline void for_pairs(const void* const* rows, int64_t count, int64_t first, int lanes,
+                                             Body&& body) {
+  auto row = [&](int64_t i) LOWP_INLINE { return static_cast<const uint16_t*>(rows[i]) + first; };
+  int64_t i = 0;
+  for (; i + 2 <= count; i += 2) body(i * 8, pair_words(row(i), row(i + 1), lanes));
+  if (i < count) body(i * 8, load_u16_n(row(i), lanes));
+}
+
+void pair_columns(const void* const* rows, int64_t count, int64_t first, int lanes, int at, void* dst) {
+  auto* pairs = static_cast<int32_t*>(dst);
+  if (lanes == 16)
+    return for_pairs(rows, count, first, 16, [&](int64_t i, I32 pair) LOWP_INLINE { store_int(pairs + i, pair); });
+  for_pairs(rows, count, first, lanes,
+            [&](int64_t i, I32 pair) LOWP_INLINE { store_int_n(pairs + i + at, pair, lanes); });
+}
+
+void pair_overlapping(const void* const* rows, int64_t count, int64_t first, int at, void* dst) {
+  auto* pairs = static_cast<int32_t*>(dst);
+  const Mask kept = first_lanes(at);
+  for_pairs(rows, count, first - at, 16, [&](int64_t i, I32 pair) LOWP_INLINE {
+    store_int(pairs + i, at == 0 ? pair : select(kept, load_int(pairs + i), pair));
   });
 }
 
@@ -194,7 +279,8 @@ void depthwise_weight(DType x_dtype, DType dy_dtype, const void* const* x, const
 }  // namespace
 
 extern const kernels::ConvTable conv_table;
-const kernels::ConvTable conv_table = {pack_filters, pack_flipped, transpose,       pack_columns,    pack_overlapping,
-                                       column_sums,  expand,       depthwise_input, depthwise_weight};
+const kernels::ConvTable conv_table = {
+    pack_filters,     pair_filters, pack_flipped,     pair_flipped, transpose, transpose_words, pack_columns,
+    pack_overlapping, pair_columns, pair_overlapping, column_sums,  expand,    depthwise_input, depthwise_weight};
 
 }  // namespace lowp::LOWP_TARGET

@@ -1,5 +1,6 @@
-// Gradients of 2-D convolution on NHWC. Operands are stored as f32, bf16 or f16 and computed with in f32; weights are
-// O x I/groups x KH x KW as the model has them, packed anew in every call.
+// Gradients of 2-D convolution on NHWC. Operands are stored as f32, bf16 or f16 and computed with in f32, or, where
+// both are bf16 and product_kind (gemm.h) says so, by one vdpbf16ps a pair of K (depthwise layers: always f32); weights
+// are O x I/groups x KH x KW as the model has them, packed anew in every call.
 //
 // Input gradient: dx[b, ih, iw, c] = sum over (kh, kw, o) with ih = oh * stride_h - pad_top + kh * dilation_h and
 // likewise iw, of dy[b, oh, ow, o] * w[o, c, kh, kw], o over the output channels of c's group. It is a convolution of
@@ -11,7 +12,7 @@
 // blocks of 256 with a fresh accumulator each, partial sums added in block order. db[o] = the sum of dy over the
 // pixels, in the same blocks. Both f32.
 //
-// No bit depends on threads, targets or how the work is cut.
+// No bit depends on threads or how the work is cut, nor on the target but for its vdpbf16ps.
 #pragma once
 
 #include <cstddef>
@@ -61,8 +62,9 @@ size_t conv_weight_gradient_scratch(const ConvWeightGradientArgs& args, int thre
 void conv_weight_gradient(const ConvWeightGradientArgs& args, void* scratch, int threads);
 
 namespace reference {
-void conv_input_gradient(const ConvInputGradientArgs& args);
-void conv_weight_gradient(const ConvWeightGradientArgs& args);
+// bf16_dot: as targets with vdpbf16ps.
+void conv_input_gradient(const ConvInputGradientArgs& args, bool bf16_dot);
+void conv_weight_gradient(const ConvWeightGradientArgs& args, bool bf16_dot);
 }  // namespace reference
 
 }  // namespace lowp::kernels

@@ -64,7 +64,8 @@ class Case {
     forward_.pad_top = s_.pad_top, forward_.pad_left = s_.pad_left;
     forward_.in_dtype = forward_.epilogue.out = dtype;
     forward_.in = x_.data(), forward_.out = y_.data();
-    packed_ = packed_conv_bytes(WeightKind::kF32, s_.out_c, s_.in_c, s_.kernel_h, s_.kernel_w, 1);
+    forward_.weight_kind = product_kind(dtype);
+    packed_ = packed_conv_bytes(forward_.weight_kind, s_.out_c, s_.in_c, s_.kernel_h, s_.kernel_w, 1);
     input_ = {s_, dtype, dtype, dtype, y_.data(), w_.data(), x_.data()};
     weight_ = {s_, dtype, dtype, x_.data(), y_.data(), reinterpret_cast<float*>(w_.data()), nullptr};
     scratch_ = *AlignedBuffer::zeroed(
@@ -74,9 +75,9 @@ class Case {
   void run(Pass pass) {
     switch (pass) {
       case Pass::kForward: {
-        float* packed = reinterpret_cast<float*>(scratch_.data());
-        pack_filters_f32(dtype_, w_.data(), s_.out_c, s_.in_c, s_.taps(), 1, packed, threads_);
-        forward_.weights = packed;
+        forward_.weights = scratch_.data();
+        pack_filters(forward_.weight_kind, dtype_, w_.data(), s_.out_c, s_.in_c, s_.taps(), 1, scratch_.data(),
+                     threads_);
         return conv(forward_, reinterpret_cast<char*>(scratch_.data()) + packed_, threads_);
       }
       case Pass::kInput: return conv_input_gradient(input_, scratch_.data(), threads_);

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "kernels/conv/gradient.h"
+#include "kernels/gemm/reference.h"
 
 namespace lowp::kernels::reference {
 namespace {
@@ -22,12 +23,25 @@ void put(DType dtype, void* p, int64_t i, float v) {
   }
 }
 
-// A sum in blocks of 256 terms.
+// A sum in blocks of 256 terms, which are taken in pairs where bf16_dot.
 class Sum {
  public:
-  void fma(float a, float b) { add_to(std::fma(a, b, p_)); }
+  explicit Sum(bool bf16_dot) : bf16_dot_(bf16_dot) {}
+  void fma(float a, float b) {
+    if (!bf16_dot_) return add_to(std::fma(a, b, p_));
+    a_[half_] = a;
+    b_[half_] = b;
+    half_ = 1 - half_;
+    add_to(half_ == 0 ? dot_bf16(p_, a_, b_) : p_);
+  }
   void add(float a) { add_to(p_ + a); }
-  float result() const { return terms_ == 0 ? s_ : blocks_ == 0 ? p_ : s_ + p_; }
+  float result() {
+    if (half_ == 1) {
+      a_[1] = b_[1] = 0;
+      p_ = dot_bf16(p_, a_, b_);
+    }
+    return terms_ == 0 ? s_ : blocks_ == 0 ? p_ : s_ + p_;
+  }
 
  private:
   void add_to(float p) {
@@ -37,13 +51,17 @@ class Sum {
     p_ = 0;
     terms_ = 0;
   }
+  bool bf16_dot_;
   float s_ = 0, p_ = 0;
+  float a_[2] = {}, b_[2] = {};
+  int half_ = 0;
   int64_t terms_ = 0, blocks_ = 0;
 };
 
 }  // namespace
 
-void conv_input_gradient(const ConvInputGradientArgs& a) {
+void conv_input_gradient(const ConvInputGradientArgs& a, bool bf16_dot) {
+  bf16_dot = bf16_dot && a.dy_dtype == DType::kBF16 && a.w_dtype == DType::kBF16 && !a.shape.depthwise();
   const ConvShape& s = a.shape;
   const int64_t filters = s.out_c / s.groups, channels = s.in_c / s.groups;
   int64_t at = 0;
@@ -51,7 +69,7 @@ void conv_input_gradient(const ConvInputGradientArgs& a) {
     for (int64_t ih = 0; ih < s.in_h; ++ih)
       for (int64_t iw = 0; iw < s.in_w; ++iw)
         for (int64_t c = 0; c < s.in_c; ++c) {
-          Sum sum;
+          Sum sum(bf16_dot);
           for (int64_t kh = s.kernel_h; kh-- > 0;)
             for (int64_t kw = s.kernel_w; kw-- > 0;) {
               const int64_t y = ih + s.pad_top - kh * s.dilation_h, x = iw + s.pad_left - kw * s.dilation_w;
@@ -69,7 +87,8 @@ void conv_input_gradient(const ConvInputGradientArgs& a) {
         }
 }
 
-void conv_weight_gradient(const ConvWeightGradientArgs& a) {
+void conv_weight_gradient(const ConvWeightGradientArgs& a, bool bf16_dot) {
+  bf16_dot = bf16_dot && a.x_dtype == DType::kBF16 && a.dy_dtype == DType::kBF16 && !a.shape.depthwise();
   const ConvShape& s = a.shape;
   const int64_t filters = s.out_c / s.groups, channels = s.in_c / s.groups;
   int64_t at = 0;
@@ -77,7 +96,7 @@ void conv_weight_gradient(const ConvWeightGradientArgs& a) {
     for (int64_t c = 0; c < channels; ++c)
       for (int64_t kh = 0; kh < s.kernel_h; ++kh)
         for (int64_t kw = 0; kw < s.kernel_w; ++kw) {
-          Sum sum;
+          Sum sum(bf16_dot);
           for (int64_t p = 0; p < s.pixels(); ++p) {
             const int64_t ih = p / s.out_w % s.out_h * s.stride_h - s.pad_top + kh * s.dilation_h;
             const int64_t iw = p % s.out_w * s.stride_w - s.pad_left + kw * s.dilation_w;
@@ -90,7 +109,7 @@ void conv_weight_gradient(const ConvWeightGradientArgs& a) {
         }
   if (a.db == nullptr) return;
   for (int64_t o = 0; o < s.out_c; ++o) {
-    Sum sum;
+    Sum sum(false);
     for (int64_t p = 0; p < s.pixels(); ++p) sum.add(value(a.dy_dtype, a.dy, p * s.out_c + o));
     a.db[o] = sum.result();
   }

@@ -1,6 +1,10 @@
 #include "kernels/conv/gradient.h"
 
+#include <cstring>
+
 #include "kernels/conv/pack.h"
+#include "kernels/convert/convert.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/gemm/test_util.h"
 
 namespace lowp::kernels {
@@ -53,6 +57,9 @@ ConvShape shape_of(const Case& c) {
 
 size_t bytes_of(DType dtype, int64_t count) { return static_cast<size_t>(count * dtype_bits(dtype) / 8); }
 
+// Whether the active target computes bf16 in pairs.
+bool has_bf16_dot() { return product_kind(DType::kBF16) == WeightKind::kBF16; }
+
 struct Operand {
   GuardedBuffer data;
   Operand(Random& random, DType dtype, int64_t count) : data(bytes_of(dtype, count)) {
@@ -68,10 +75,15 @@ TEST(ConvGradient, InputHasTheBitsOfTheReference) {
       Random random(1);
       const int64_t count = s.batch * s.in_h * s.in_w * s.in_c;
       Operand dy(random, type, s.pixels() * s.out_c), w(random, type, s.out_c * (s.in_c / s.groups) * s.taps());
-      std::vector<uint8_t> want(bytes_of(type, count));
-      ConvInputGradientArgs a{s, type, type, type, dy.data.data(), w.data.data(), want.data()};
-      reference::conv_input_gradient(a);
+      ConvInputGradientArgs a{s, type, type, type, dy.data.data(), w.data.data(), nullptr};
+      std::vector<uint8_t> wants[2];
+      for (const bool dot : {false, true}) {
+        wants[dot].resize(bytes_of(type, count));
+        a.dx = wants[dot].data();
+        reference::conv_input_gradient(a, dot);
+      }
       on_every_target([&](Target) {
+        const std::vector<uint8_t>& want = wants[has_bf16_dot()];
         for (int threads : {1, 2, 3}) {
           GuardedBuffer got(want.size()), scratch(conv_input_gradient_scratch(a, threads), 64);
           got.fill(0xcd);
@@ -94,10 +106,15 @@ TEST(ConvGradient, WeightsHaveTheBitsOfTheReference) {
       Random random(2);
       const int64_t count = s.out_c * (s.in_c / s.groups) * s.taps();
       Operand x(random, type, s.batch * s.in_h * s.in_w * s.in_c), dy(random, type, s.pixels() * s.out_c);
-      std::vector<float> want(static_cast<size_t>(count)), want_db(static_cast<size_t>(s.out_c));
-      ConvWeightGradientArgs a{s, type, type, x.data.data(), dy.data.data(), want.data(), want_db.data()};
-      reference::conv_weight_gradient(a);
+      std::vector<float> wants[2], want_db(static_cast<size_t>(s.out_c));
+      ConvWeightGradientArgs a{s, type, type, x.data.data(), dy.data.data(), nullptr, want_db.data()};
+      for (const bool dot : {false, true}) {
+        wants[dot].resize(static_cast<size_t>(count));
+        a.dw = wants[dot].data();
+        reference::conv_weight_gradient(a, dot);
+      }
       on_every_target([&](Target) {
+        const std::vector<float>& want = wants[has_bf16_dot()];
         for (int threads : {1, 2, 3}) {
           GuardedBuffer got(want.size() * 4), got_db(want_db.size() * 4);
           GuardedBuffer scratch(conv_weight_gradient_scratch(a, threads), 64);
@@ -127,24 +144,26 @@ TEST(ConvGradient, NoPixelsGiveZeros) {
 
 TEST(ConvPack, FiltersAreThoseOfPackConv) {
   for (DType type : kTypes) {
-    for (int64_t taps : {1, 9, 70}) {
-      const int64_t out_c = 42, in_c = 21, groups = 2, count = out_c * in_c * taps;
-      Random random(3);
-      Operand w(random, type, count);
-      std::vector<float> plain(static_cast<size_t>(count));
-      for (size_t i = 0; i < plain.size(); ++i) {
-        plain[i] = type == DType::kF32    ? w.data.as<float>()[i]
-                   : type == DType::kBF16 ? static_cast<float>(w.data.as<BFloat16>()[i])
-                                          : static_cast<float>(w.data.as<Float16>()[i]);
+    for (const WeightKind kind : {WeightKind::kF32, WeightKind::kBF16}) {
+      if (kind == WeightKind::kBF16 && type != DType::kBF16) continue;
+      for (const int64_t in_c : {21, 22}) {
+        for (const int64_t taps : {1, 9, 70}) {
+          const int64_t out_c = 42, groups = 2, count = out_c * in_c * taps;
+          Random random(3);
+          Operand w(random, type, count);
+          std::vector<float> plain(static_cast<size_t>(count));
+          widen(type, w.data.data(), plain.data(), count);
+          const size_t bytes = packed_conv_bytes(kind, out_c, in_c, 1, taps, groups);
+          std::vector<uint8_t> want(bytes);
+          pack_conv(kind, DType::kF32, plain.data(), out_c, in_c, 1, taps, groups, want.data());
+          on_every_target([&](Target) {
+            GuardedBuffer got(bytes);
+            got.fill(0xcd);
+            pack_filters(kind, type, w.data.data(), out_c, in_c, taps, groups, got.data(), 2);
+            EXPECT_EQ(std::memcmp(want.data(), got.data(), bytes), 0);
+          });
+        }
       }
-      const size_t bytes = packed_conv_bytes(WeightKind::kF32, out_c, in_c, 1, taps, groups);
-      std::vector<float> want(bytes / 4);
-      pack_conv(WeightKind::kF32, DType::kF32, plain.data(), out_c, in_c, 1, taps, groups, want.data());
-      on_every_target([&](Target) {
-        GuardedBuffer got(bytes);
-        pack_filters_f32(type, w.data.data(), out_c, in_c, taps, groups, got.as<float>(), 2);
-        EXPECT_TRUE(testing::same_bits(DType::kF32, want.data(), got.data(), want.size()));
-      });
     }
   }
 }

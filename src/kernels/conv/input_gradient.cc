@@ -52,6 +52,10 @@ void for_phases(const ConvShape& s, Body&& body) {
   }
 }
 
+WeightKind kind_of(const ConvInputGradientArgs& a) {
+  return a.dy_dtype == a.w_dtype ? product_kind(a.w_dtype) : WeightKind::kF32;
+}
+
 // The phase as a convolution of dy without strides.
 ConvArgs conv_of(const ConvInputGradientArgs& a, const Phase& h, const Phase& w) {
   const ConvShape& s = a.shape;
@@ -64,6 +68,7 @@ ConvArgs conv_of(const ConvInputGradientArgs& a, const Phase& h, const Phase& w)
   c.pad_top = h.pad, c.pad_left = w.pad;
   c.groups = s.groups;
   c.in_dtype = a.dy_dtype;
+  c.weight_kind = kind_of(a);
   c.epilogue.out = a.dx_dtype;
   c.in = a.dy;
   c.out_ld = s.stride_w * s.in_c;
@@ -150,7 +155,7 @@ size_t conv_input_gradient_scratch(const ConvInputGradientArgs& a, int threads) 
   size_t most = 0;
   for_phases(s, [&](const Phase& h, const Phase& w) {
     if (h.taps * w.taps == 0) return;
-    const size_t packed = packed_flipped_bytes(s.out_c, s.in_c / s.groups, h.taps * w.taps, s.groups);
+    const size_t packed = packed_flipped_bytes(kind_of(a), s.out_c, s.in_c / s.groups, h.taps * w.taps, s.groups);
     most = std::max(most, align64(packed) + conv_scratch(conv_of(a, h, w), threads));
   });
   return most;
@@ -168,13 +173,13 @@ void conv_input_gradient(const ConvInputGradientArgs& a, void* scratch, int thre
       const int64_t kh = h.last - i / w.taps * h.step, kw = w.last - i % w.taps * w.step;
       chosen[i] = static_cast<int32_t>(kh * s.kernel_w + kw);
     }
-    float* packed = static_cast<float*>(scratch);
-    pack_flipped_f32(a.w_dtype, a.w, s.out_c, s.in_c / s.groups, s.taps(), s.groups, chosen, taps, packed, threads);
+    char* packed = static_cast<char*>(scratch);
+    const WeightKind kind = kind_of(a);
+    pack_flipped(kind, a.w_dtype, a.w, s.out_c, s.in_c / s.groups, s.taps(), s.groups, chosen, taps, packed, threads);
     ConvArgs c = conv_of(a, h, w);
     c.weights = packed;
     c.out = pixel_of(a, 0, h.first, w.first);
-    conv(c, static_cast<char*>(scratch) + align64(packed_flipped_bytes(s.out_c, s.in_c / s.groups, taps, s.groups)),
-         threads);
+    conv(c, packed + align64(packed_flipped_bytes(kind, s.out_c, s.in_c / s.groups, taps, s.groups)), threads);
   });
 }
 

@@ -1,23 +1,26 @@
-// Convolution weights that vary from run to run, brought into f32 panels (gemm/pack.h) on several threads. Source: O x
-// I/groups x KH x KW, contiguous, f32, bf16 or f16; one packed matrix a group.
+// Convolution weights that vary from run to run, brought into panels (gemm/pack.h) on several threads. Source: O x
+// I/groups x KH x KW, contiguous; one packed matrix a group. Of kind kF32 from elements of f32, bf16 or f16, or kBF16
+// from bf16.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/gemm/pack.h"
 
 namespace lowp::kernels {
 
-// The bytes of pack_conv(kF32, ...), for the forward pass.
-void pack_filters_f32(DType dtype, const void* w, int64_t out_c, int64_t in_c_per_group, int64_t taps, int64_t groups,
-                      float* dst, int threads);
+// The bytes of pack_conv, for the forward pass.
+void pack_filters(WeightKind kind, DType dtype, const void* w, int64_t out_c, int64_t in_c_per_group, int64_t taps,
+                  int64_t groups, void* dst, int threads);
 
 // For the gradient of the input, which convolves in the other direction: of each group the matrix with K = (t, o) over
 // chosen taps and the group's output channels, o fastest, and N = the group's input channels.
-size_t packed_flipped_bytes(int64_t out_c, int64_t in_c_per_group, int64_t chosen_count, int64_t groups);
-void pack_flipped_f32(DType dtype, const void* w, int64_t out_c, int64_t in_c_per_group, int64_t taps, int64_t groups,
-                      const int32_t* chosen, int64_t chosen_count, float* dst, int threads);
+size_t packed_flipped_bytes(WeightKind kind, int64_t out_c, int64_t in_c_per_group, int64_t chosen_count,
+                            int64_t groups);
+void pack_flipped(WeightKind kind, DType dtype, const void* w, int64_t out_c, int64_t in_c_per_group, int64_t taps,
+                  int64_t groups, const int32_t* chosen, int64_t chosen_count, void* dst, int threads);
 
 // count elements of x as f32.
 void expand_f32(DType dtype, const void* x, int64_t count, float* dst, int threads);

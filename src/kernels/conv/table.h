@@ -1,5 +1,7 @@
 // What a target's translation unit of the conv family offers: bringing operands into the forms that gemm's tiles read,
-// and depthwise gradients. Dtypes are kF32, kBF16 or kF16; results are f32.
+// and depthwise gradients. Dtypes are kF32, kBF16 or kF16; results are f32, or in pairs: the panels and rows of
+// products of bf16 (product_kind in gemm.h), from operands of 16 bits. Rows k and k + 1 of such a panel, k even, are
+// one of 16 pairs.
 #pragma once
 
 #include <cstdint>
@@ -13,18 +15,32 @@ struct ConvTable {
   // of a panel: dst[(tap * c + channel) * 16 + filter]. first is a multiple of 16; lanes beyond `filters` become zero.
   void (*pack_filters)(DType dtype, const void* w, int filters, int64_t c, int64_t taps, int64_t first, int64_t last,
                        float* dst);
-  // `channels` (up to 16) neighbouring channels of filters [0, filters), which lie filter_ld elements apart, as rows
+  // The same as pairs of bf16: rows are added to a panel of zeros, or, where c is even, `first` and `last` multiples of
+  // 2 taps, written to any.
+  void (*pair_filters)(const void* w, int filters, int64_t c, int64_t taps, int64_t first, int64_t last, void* dst);
+  // `channels` (up to 16) neighbouring channels of filters [first_filter, first_filter + filters), which lie filter_ld
+  // elements apart (w is those of filter 0), as rows
   // (t, filter) of a panel: dst[(t * filters_in_all + filter) * 16 + channel] = w[filter][channel][chosen[t]].
-  void (*pack_flipped)(DType dtype, const void* w, int64_t filter_ld, int64_t filters, int64_t filters_in_all,
-                       int channels, int64_t taps, const int32_t* chosen, int64_t chosen_count, float* dst);
+  void (*pack_flipped)(DType dtype, const void* w, int64_t filter_ld, int64_t first_filter, int64_t filters,
+                       int64_t filters_in_all, int channels, int64_t taps, const int32_t* chosen, int64_t chosen_count,
+                       float* dst);
+  // The same as pairs of bf16: rows are added to a panel of zeros, or, where filters_in_all, first_filter and filters
+  // are even, written to any.
+  void (*pair_flipped)(const void* w, int64_t filter_ld, int64_t first_filter, int64_t filters, int64_t filters_in_all,
+                       int channels, int64_t taps, const int32_t* chosen, int64_t chosen_count, void* dst);
   // dst[c * dst_ld + i] = x[i * ld + c] for i < count and c < channels <= 16.
   void (*transpose)(DType dtype, const void* x, int64_t ld, int64_t count, int channels, float* dst, int64_t dst_ld);
+  // dst[c * dst_ld + i] of 16-bit elements; i goes on with zeros to a multiple of 32.
+  void (*transpose_words)(const void* x, int64_t ld, int64_t count, int channels, void* dst, int64_t dst_ld);
   // dst[i * 16 + at + l] = rows[i][first + l] for i < count and l < lanes.
   void (*pack_columns)(DType dtype, const void* const* rows, int64_t count, int64_t first, int lanes, int at,
                        float* dst);
   // The same for lanes `at` to 15, with whole vectors: 16 elements from first - at on are read, and lanes before `at`
   // keep what they have.
   void (*pack_overlapping)(DType dtype, const void* const* rows, int64_t count, int64_t first, int at, float* dst);
+  // Both as pairs of 16-bit elements; where count is odd a row of zeros makes the last pair whole.
+  void (*pair_columns)(const void* const* rows, int64_t count, int64_t first, int lanes, int at, void* dst);
+  void (*pair_overlapping)(const void* const* rows, int64_t count, int64_t first, int at, void* dst);
   // sums[c] = or += the sum over i in order of x[i * ld + c], in blocks of 256 rows; begins: or +=, from the first.
   void (*column_sums)(DType dtype, const void* x, int64_t ld, int64_t count, int channels, bool begins, float* sums);
   void (*expand)(DType dtype, const void* x, int64_t count, float* dst);

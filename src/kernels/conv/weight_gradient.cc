@@ -34,6 +34,8 @@ int64_t bytes_of(DType dtype) { return dtype_bits(dtype) / 8; }
 
 struct Plan {
   const TileSet* tiles;
+  bool pairs;           // products of bf16
+  int64_t element;      // bytes of copied operands
   int64_t in_c, out_c;  // of a group
   int64_t k, n;         // pixels, (kh, kw, c)
   bool copied;          // x is read from a copy with its padding
@@ -66,7 +68,9 @@ int64_t tile_width(const TileSet& tiles) {
 Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
   const ConvShape& s = a.shape;
   Plan p{};
-  p.tiles = gemm_table(active_target())->f32;
+  p.pairs = a.x_dtype == a.dy_dtype && product_kind(a.x_dtype) == WeightKind::kBF16;
+  p.element = p.pairs ? 2 : 4;
+  p.tiles = p.pairs ? gemm_table(active_target())->bf16_dot : gemm_table(active_target())->f32;
   p.in_c = s.in_c / s.groups;
   p.out_c = s.out_c / s.groups;
   p.k = s.pixels();
@@ -87,10 +91,10 @@ Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
          p.chunk > 2 * p.tiles->max_rows[p.width])
     p.chunk = ceil_div(p.chunk, 2);
   p.chunks = ceil_div(p.out_c, p.chunk);
-  const int64_t pixels = kChunkBytes / (std::max(p.chunk, kChunkRows / 4) * static_cast<int64_t>(sizeof(float)));
+  const int64_t pixels = kChunkBytes / (std::max(p.chunk, kChunkRows / 4) * p.element);
   p.slab = std::min({round_up(p.k, kBlockK), pixels / kBlockK * kBlockK, kMaxSlab});
   // Rows a power of two apart would fall into the same sets of L1; so would those of the sums.
-  p.turned_ld = p.slab + 16;
+  p.turned_ld = p.slab + 64 / p.element;
   p.direct = s.taps() == 1 && p.n % kPanel == 0;
   p.acc_ld = p.direct ? p.n : p.groups * p.width * kPanel + kPanel;
 
@@ -101,10 +105,10 @@ Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
     p.padded = PaddedImage::of(s);
     p.copy_at = take(static_cast<size_t>(s.batch * p.padded.h * p.padded.w * s.in_c * bytes_of(a.x_dtype)));
   }
-  p.turned_at = take(static_cast<size_t>(p.out_c * p.turned_ld) * sizeof(float));
+  p.turned_at = take(static_cast<size_t>(p.out_c * p.turned_ld * p.element));
   if (!p.direct) p.acc_at = take(static_cast<size_t>(p.out_c * p.acc_ld) * sizeof(float));
   p.workers_at = at;
-  p.pointers_at = align64(static_cast<size_t>(p.together * p.slab * kPanel) * sizeof(float));
+  p.pointers_at = align64(static_cast<size_t>(p.together * p.slab * kPanel * p.element));
   p.worker_bytes = p.pointers_at + align64(static_cast<size_t>(p.slab) * sizeof(void*));
   p.bytes = at + p.worker_bytes * static_cast<size_t>(threads);
   return p;
@@ -126,6 +130,7 @@ class WeightGradient {
     for (group_ = 0; group_ < s_.groups; ++group_) {
       for (k0_ = 0; k0_ < p_.k; k0_ += p_.slab) {
         count_ = std::min(p_.slab, p_.k - k0_);
+        depth_ = p_.pairs ? round_up(count_, 2) : count_;
         parallel_for(threads_, ceil_div(p_.out_c, kSideBySide * kPanel),
                      [&](int64_t i) { turn(i * kSideBySide * kPanel); });
         for (Worker& w : workers_) w.line = -1;
@@ -151,7 +156,7 @@ class WeightGradient {
     });
   }
 
-  float* turned(int64_t row) const { return reinterpret_cast<float*>(scratch_ + p_.turned_at) + row * p_.turned_ld; }
+  char* turned(int64_t row) const { return scratch_ + p_.turned_at + row * p_.turned_ld * p_.element; }
 
   // Channels [first, first + kSideBySide * 16) of the slab of dy.
   void turn(int64_t first) {
@@ -162,8 +167,14 @@ class WeightGradient {
     };
     for (int64_t k = 0; k < count_; k += kPixelsAtOnce) {
       const int64_t pixels = std::min(kPixelsAtOnce, count_ - k);
-      for (int64_t o = first; o < end; o += kPanel)
-        table_.transpose(a_.dy_dtype, dy(k, o), s_.out_c, pixels, channels(o), turned(o) + k, p_.turned_ld);
+      for (int64_t o = first; o < end; o += kPanel) {
+        char* to = turned(o) + k * p_.element;
+        if (p_.pairs)
+          table_.transpose_words(dy(k, o), s_.out_c, pixels, channels(o), to, p_.turned_ld);
+        else
+          table_.transpose(a_.dy_dtype, dy(k, o), s_.out_c, pixels, channels(o), reinterpret_cast<float*>(to),
+                           p_.turned_ld);
+      }
     }
     if (a_.db == nullptr) return;
     for (int64_t o = first; o < end; o += kPanel) {
@@ -195,32 +206,43 @@ class WeightGradient {
     return out;
   }
 
-  void pack_panel(int64_t worker, int64_t panel, float* dst) {
+  // Of so many pixels from rows[0] on: elements [first, first + lanes) of each as columns from `at` on.
+  void pack_columns(const void* const* rows, int64_t pixels, int64_t first, int lanes, int at, char* dst) const {
+    if (p_.pairs)
+      table_.pair_columns(rows, pixels, first, lanes, at, dst);
+    else
+      table_.pack_columns(a_.x_dtype, rows, pixels, first, lanes, at, reinterpret_cast<float*>(dst));
+  }
+
+  void pack_panel(int64_t worker, int64_t panel, char* dst) {
     const int64_t first = panel * kPanel, end = std::min(first + kPanel, p_.n);
-    if (end - first < kPanel && !p_.copied) std::memset(dst, 0, static_cast<size_t>(count_ * kPanel) * sizeof(float));
+    if (end - first < kPanel && !p_.copied) std::memset(dst, 0, static_cast<size_t>(panel_bytes()));
     for (int64_t n = first; n < end;) {
       const int64_t line = n / p_.line, element = n % p_.line, lanes = std::min(p_.line - element, end - n);
       const auto at = static_cast<int>(n - first);
-      if (p_.copied)
-        table_.pack_overlapping(a_.x_dtype, addresses(worker, line), count_, element, at, dst);
+      const void* const* rows = addresses(worker, line);
+      if (!p_.copied)
+        pack_columns(rows, count_, element, static_cast<int>(lanes), at, dst);
+      else if (p_.pairs)
+        table_.pair_overlapping(rows, count_, element, at, dst);
       else
-        table_.pack_columns(a_.x_dtype, addresses(worker, line), count_, element, static_cast<int>(lanes), at, dst);
+        table_.pack_overlapping(a_.x_dtype, rows, count_, element, at, reinterpret_cast<float*>(dst));
       n += lanes;
     }
   }
 
   // Panels [first, first + panels) of x.
-  void pack_panels(int64_t worker, int64_t first, int64_t panels, float* dst) {
+  void pack_panels(int64_t worker, int64_t first, int64_t panels, char* dst) {
     if (p_.together < kSideBySide) {
-      for (int64_t i = 0; i < panels; ++i) pack_panel(worker, first + i, dst + i * count_ * kPanel);
+      for (int64_t i = 0; i < panels; ++i) pack_panel(worker, first + i, dst + i * panel_bytes());
       return;
     }
     const int64_t n = first * kPanel;
     const void* const* rows = addresses(worker, n / p_.line);
     for (int64_t k = 0; k < count_; k += kPixelsAtOnce) {
       for (int64_t i = 0; i < panels; ++i) {
-        table_.pack_columns(a_.x_dtype, rows + k, std::min(kPixelsAtOnce, count_ - k), n % p_.line + i * kPanel,
-                            static_cast<int>(kPanel), 0, dst + (i * count_ + k) * kPanel);
+        pack_columns(rows + k, std::min(kPixelsAtOnce, count_ - k), n % p_.line + i * kPanel, static_cast<int>(kPanel),
+                     0, dst + i * panel_bytes() + k * kPanel * p_.element);
       }
     }
   }
@@ -228,22 +250,22 @@ class WeightGradient {
   // Rows of a chunk against the panels of a task, of which `first` is the first.
   void multiply(int64_t worker, int64_t chunk, int64_t first) {
     char* mine = scratch_ + p_.workers_at + p_.worker_bytes * static_cast<size_t>(worker);
-    float* b = reinterpret_cast<float*>(mine);
     const int64_t panels = std::min(p_.together, ceil_div(p_.n, kPanel) - first);
-    pack_panels(worker, first, panels, b);
+    pack_panels(worker, first, panels, mine);
     for (int64_t i = 0; i < panels; i += p_.width)
-      multiply_group(b + i * count_ * kPanel, chunk, first + i, std::min(p_.width, panels - i));
+      multiply_group(mine + i * panel_bytes(), chunk, first + i, std::min(p_.width, panels - i));
   }
-  void multiply_group(const float* b, int64_t chunk, int64_t first, int64_t np) {
+  int64_t panel_bytes() const { return depth_ * kPanel * p_.element; }
+  void multiply_group(const char* b, int64_t chunk, int64_t first, int64_t np) {
     const int64_t r0 = chunk * p_.chunk, rows = std::min(p_.chunk, p_.out_c - r0);
     const int64_t tiles = ceil_div(rows, p_.tiles->max_rows[np]);
     const void* pointers[kMaxTileRows];
     TileArgs t{};
     t.rows = pointers;
     t.taps = 1;
-    t.c = count_;
+    t.c = depth_;
     t.b = b;
-    t.b_stride = count_ * kPanel * static_cast<int64_t>(sizeof(float));
+    t.b_stride = panel_bytes();
     t.acc_ld = p_.acc_ld;
     t.accumulate = k0_ > 0;
     float* acc = (p_.direct ? a_.dw + group_ * p_.out_c * p_.n : sums()) + first * kPanel;
@@ -277,7 +299,7 @@ class WeightGradient {
     const int64_t at = bytes / all * done;
     t.prefetch = at < dy_bytes ? static_cast<const char*>(a_.dy) + next * dy_pixel + at
                                : static_cast<const char*>(a_.x) + x_at(next) + (at - dy_bytes);
-    t.prefetch_step = ceil_div(bytes / all * work, std::max<int64_t>(count_ * t.groups, 1));
+    t.prefetch_step = ceil_div(bytes / all * work, std::max<int64_t>(panel_bytes() / 64 * t.groups, 1));
   }
 
   float* sums() const { return reinterpret_cast<float*>(scratch_ + p_.acc_at); }
@@ -303,6 +325,7 @@ class WeightGradient {
   int threads_;
   const ConvTable& table_;
   int64_t group_ = 0, k0_ = 0, count_ = 0;
+  int64_t depth_ = 0;  // count_, in whole pairs
   Worker workers_[kMaxWorkers];
 };
 

@@ -9,6 +9,9 @@ namespace lowp::kernels {
 
 void expand_matrix(const ExpandMatrix& matrix) { LOWP_SELECT_TABLE(convert_table).expand(matrix); }
 
+void pair_panel(const PairPanel& panel) { LOWP_SELECT_TABLE(convert_table).pair_panel(panel); }
+void transpose_words(const TransposeWords& matrix) { LOWP_SELECT_TABLE(convert_table).transpose_words(matrix); }
+
 void widen(DType from, const void* x, float* y, int64_t n) { LOWP_SELECT_TABLE(convert_table).widen(from, x, y, n); }
 void narrow(DType to, const float* x, void* y, int64_t n) { LOWP_SELECT_TABLE(convert_table).narrow(to, x, y, n); }
 

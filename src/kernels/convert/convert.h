@@ -24,6 +24,29 @@ struct ExpandMatrix {
 };
 void expand_matrix(const ExpandMatrix& matrix);
 
+// The same for products of bf16 (product_kind in gemm.h): elements of 16 bits stay what they are.
+//   pair_panel       a panel of K2N16 (gemm/pack.h) of B [rows, cols], cols <= 16:
+//                      dst[k / 2 * 32 + n * 2 + k % 2] = src[k * ld + n], or src[n * ld + k] transposed
+//                    Columns from cols on, and the second half of the last pair where rows is odd, are zero.
+//   transpose_words  dst[r * dst_ld + c] = src[c * ld + r] for r < rows, c < cols
+struct PairPanel {
+  bool transposed = false;
+  const void* src = nullptr;
+  int64_t ld = 0;
+  int64_t rows = 0;
+  int cols = 0;
+  void* dst = nullptr;
+};
+void pair_panel(const PairPanel& panel);
+struct TransposeWords {
+  const void* src = nullptr;
+  int64_t ld = 0;
+  int64_t rows = 0, cols = 0;  // of dst
+  void* dst = nullptr;
+  int64_t dst_ld = 0;
+};
+void transpose_words(const TransposeWords& matrix);
+
 // y[i] = x[i] for n contiguous floats between f32 and how they are stored (kF32, kBF16, kF16): exact to f32; to nearest
 // even from it, and what is too large for f16 becomes infinite. One thread.
 void widen(DType from, const void* x, float* y, int64_t n);

@@ -3,11 +3,14 @@
 
 #include "kernels/convert/table.h"
 #include "simd/stored.h"
+#include "simd/words.h"
 
 namespace lowp::LOWP_TARGET {
 namespace {
 
 using kernels::ExpandMatrix;
+using kernels::PairPanel;
+using kernels::TransposeWords;
 
 template <typename S>
 void expand_plain(const ExpandMatrix& m) {
@@ -85,9 +88,58 @@ void narrow(DType to, const float* x, void* y, int64_t n) {
   });
 }
 
+// ---- pairs of 16-bit elements ----
+
+void pair_panel(const PairPanel& panel) {
+  const auto* src = static_cast<const uint16_t*>(panel.src);
+  auto* dst = static_cast<int32_t*>(panel.dst);
+  if (!panel.transposed) {
+    auto pairs = [&](int cols) LOWP_INLINE {
+      int64_t k = 0;
+      for (; k + 2 <= panel.rows; k += 2)
+        store_int(dst + k * 8, pair_words(src + k * panel.ld, src + (k + 1) * panel.ld, cols));
+      if (k < panel.rows) store_int(dst + k * 8, load_u16_n(src + k * panel.ld, cols));
+    };
+    return panel.cols == kLanes ? pairs(kLanes) : pairs(panel.cols);
+  }
+  // Two neighbours of a row of src are a pair already.
+  for (int64_t k = 0; k < panel.rows; k += 32) {
+    auto turn = [&](int rows) LOWP_INLINE {
+      float block[256], turned[256];
+      for (int n = 0; n < kLanes; ++n) {
+        const I32 pairs = n < panel.cols ? load_pairs(src + n * panel.ld + k, rows) : set_int(0);
+        store(block + n * kLanes, bitcast_float(pairs));
+      }
+      transpose_16x16(block, kLanes, turned);
+      __builtin_memcpy(dst + k * 8, turned, static_cast<size_t>((rows + 1) / 2 * kLanes) * sizeof(float));
+    };
+    panel.rows - k >= 32 ? turn(32) : turn(static_cast<int>(panel.rows - k));
+  }
+}
+
+void transpose_words(const TransposeWords& m) {
+  const auto* src = static_cast<const uint16_t*>(m.src);
+  auto* dst = static_cast<uint16_t*>(m.dst);
+  for (int64_t r1 = 0; r1 < m.rows; r1 += kPiece) {
+    const int64_t stop = r1 + kPiece < m.rows ? r1 + kPiece : m.rows;
+    for (int64_t c = 0; c < m.cols; c += 32) {
+      const int cols = m.cols - c < 32 ? static_cast<int>(m.cols - c) : 32;
+      for (int64_t r = r1; r < stop; r += kLanes) {
+        const int rows = stop - r < kLanes ? static_cast<int>(stop - r) : kLanes;
+        const uint16_t* from = src + c * m.ld + r;
+        uint16_t* to = dst + r * m.dst_ld + c;
+        if (rows == kLanes && cols == 32)
+          transpose_words_block(from, m.ld, kLanes, 32, to, m.dst_ld);
+        else
+          transpose_words_block(from, m.ld, rows, cols, to, m.dst_ld);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 extern const kernels::ConvertTable convert_table;
-const kernels::ConvertTable convert_table = {expand, widen, narrow};
+const kernels::ConvertTable convert_table = {expand, widen, narrow, pair_panel, transpose_words};
 
 }  // namespace lowp::LOWP_TARGET

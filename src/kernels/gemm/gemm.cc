@@ -122,6 +122,10 @@ bool expands_weights(WeightKind kind) {
   return kind == WeightKind::kF16 || (kind == WeightKind::kBF16 && gemm_table(active_target())->bf16_dot == nullptr);
 }
 
+WeightKind product_kind(DType dtype) {
+  return dtype == DType::kBF16 && !expands_weights(WeightKind::kBF16) ? WeightKind::kBF16 : WeightKind::kF32;
+}
+
 std::vector<KernelChoice> gemm_candidates(const GemmArgs& args, int threads) {
   return job_candidates(job_of(args), threads);
 }
@@ -149,6 +153,8 @@ constexpr int64_t kBlockBytes = 768 << 10;
 
 // Items of a batch run side by side where there are enough of them; else each is split.
 struct MatmulPlan {
+  WeightKind kind;  // of packed and copied operands
+  int64_t element;  // bytes of theirs
   int64_t items;
   int64_t tasks;  // 1: threads work inside each item
   bool by_blocks;
@@ -159,12 +165,13 @@ struct MatmulPlan {
 };
 
 GemmArgs item_args(const MatmulArgs& g, int64_t rows) {
+  const WeightKind kind = product_kind(g.dtype);
   return {
       .m = rows,
       .n = g.n,
       .k = g.k,
-      .a_dtype = g.a_col == 1 ? g.dtype : DType::kF32,
-      .b_kind = WeightKind::kF32,
+      .a_dtype = g.a_col == 1 || kind == WeightKind::kBF16 ? g.dtype : DType::kF32,
+      .b_kind = kind,
       .int8_class = Int8Class::kExact8,
       .a = g.a,
       .lda = g.a_col == 1 ? g.lda : g.k,
@@ -181,19 +188,21 @@ bool is_summed_by_blocks(const MatmulArgs& g) {
   const bool plain =
       e.out == DType::kF32 && e.bias == nullptr && e.residual == nullptr && e.activation == Activation::kNone;
   return plain && g.a_col != 1 && g.k >= 4 * kBlockK &&
-         (g.m + g.n) * kBlockK * static_cast<int64_t>(sizeof(float)) <= kBlockBytes;
+         (g.m + g.n) * kBlockK * static_cast<int64_t>(weight_bytes(product_kind(g.dtype))) <= kBlockBytes;
 }
 
 MatmulPlan plan_matmul(const MatmulArgs& g, int threads) {
   LOWP_CHECK(is_stored_float(g.dtype) && (g.a_col == 1 || g.lda == 1) && (g.b_col == 1 || g.b_row == 1));
   MatmulPlan p{};
+  p.kind = product_kind(g.dtype);
+  p.element = static_cast<int64_t>(weight_bytes(p.kind));
   p.items = g.batch[0] * g.batch[1] * g.batch[2];
   p.tasks = p.items >= threads ? threads : 1;
   p.by_blocks = is_summed_by_blocks(g);
   const int64_t k = p.by_blocks ? kBlockK : g.k;
-  p.packed = (packed_bytes(WeightKind::kF32, k, g.n) + 63) & ~size_t{63};
+  p.packed = (packed_bytes(p.kind, k, g.n) + 63) & ~size_t{63};
   if (g.a_col != 1) {
-    const int64_t row = std::max<int64_t>(k, 1) * static_cast<int64_t>(sizeof(float));
+    const int64_t row = std::max<int64_t>(k, 1) * p.element;
     p.rows = std::min(g.m, std::max(kCopiedBytes / row, kMinCopiedRows));
     p.copied = (static_cast<size_t>(p.rows * row) + 63) & ~size_t{63};
   }
@@ -212,7 +221,7 @@ MatmulPlan plan_matmul(const MatmulArgs& g, int threads) {
 }
 
 // Panels [first, first + kPackedTogether) of B.
-void pack_panels(const MatmulArgs& g, const char* b, int64_t first, float* packed) {
+void pack_panels(const MatmulArgs& g, const MatmulPlan& plan, const char* b, int64_t first, char* packed) {
   const auto size = static_cast<int64_t>(dtype_bits(g.dtype)) / 8;
   const int64_t panels = ceil_div(g.n, kPanel), last = std::min(first + kPackedTogether, panels);
   const bool plain = g.b_col == 1;
@@ -220,7 +229,12 @@ void pack_panels(const MatmulArgs& g, const char* b, int64_t first, float* packe
   for (int64_t k = 0; k < g.k; k += step) {
     for (int64_t p = first; p < last; ++p) {
       const int64_t n0 = p * kPanel, columns = std::min(kPanel, g.n - n0), rows = std::min(step, g.k - k);
-      float* dst = packed + (p * g.k + k) * kPanel;
+      if (plan.kind == WeightKind::kBF16) {
+        pair_panel({!plain, b + (k * g.b_row + n0 * g.b_col) * size, plain ? g.b_row : g.b_col, rows,
+                    static_cast<int>(columns), packed + (p * round_up(g.k, 2) + k) * kPanel * plan.element});
+        continue;
+      }
+      float* dst = reinterpret_cast<float*>(packed) + (p * g.k + k) * kPanel;
       if (columns < kPanel) std::memset(dst, 0, static_cast<size_t>(rows * kPanel) * sizeof(float));
       expand_matrix({g.dtype, !plain, b + (k * g.b_row + n0 * g.b_col) * size, plain ? g.b_row : g.b_col, rows, columns,
                      dst, kPanel});
@@ -229,16 +243,21 @@ void pack_panels(const MatmulArgs& g, const char* b, int64_t first, float* packe
 }
 
 // All panels of B.
-void pack_panels(const MatmulArgs& g, const char* b, float* packed, int threads) {
+void pack_panels(const MatmulArgs& g, const MatmulPlan& plan, const char* b, char* packed, int threads) {
   const int64_t groups = ceil_div(ceil_div(g.n, kPanel), kPackedTogether);
-  parallel_for(threads, groups, [&](int64_t group) { pack_panels(g, b, group * kPackedTogether, packed); });
+  parallel_for(threads, groups, [&](int64_t group) { pack_panels(g, plan, b, group * kPackedTogether, packed); });
 }
 
 // Rows of a transposed A, of which the first is at `a`.
-void copy_rows(const MatmulArgs& g, const char* a, int64_t rows, float* copied, int threads) {
+void copy_rows(const MatmulArgs& g, const MatmulPlan& plan, const char* a, int64_t rows, char* copied, int threads) {
   const auto size = static_cast<int64_t>(dtype_bits(g.dtype)) / 8;
   parallel_ranges(threads, rows, kGrainElements / std::max<int64_t>(g.k, 1), 16, [&](int64_t begin, int64_t end) {
-    expand_matrix({g.dtype, true, a + begin * size, g.a_col, end - begin, g.k, copied + begin * g.k, g.k});
+    const char* from = a + begin * size;
+    char* to = copied + begin * g.k * plan.element;
+    if (plan.kind == WeightKind::kBF16)
+      transpose_words({from, g.a_col, end - begin, g.k, to, g.k});
+    else
+      expand_matrix({g.dtype, true, from, g.a_col, end - begin, g.k, reinterpret_cast<float*>(to), g.k});
   });
 }
 
@@ -246,13 +265,13 @@ void copy_rows(const MatmulArgs& g, const char* a, int64_t rows, float* copied, 
 void sum_blocks(const MatmulArgs& g, const MatmulPlan& p, const char* a, const char* b, float* c, char* scratch,
                 int threads) {
   const auto size = static_cast<int64_t>(dtype_bits(g.dtype)) / 8;
-  float* packed = reinterpret_cast<float*>(scratch);
-  float* copied = reinterpret_cast<float*>(scratch + p.packed);
+  char* packed = scratch;
+  char* copied = scratch + p.packed;
   for (int64_t k = 0; k < g.k; k += kBlockK) {
     MatmulArgs block = g;
     block.k = std::min(kBlockK, g.k - k);
-    pack_panels(block, b + k * g.b_row * size, packed, threads);
-    copy_rows(block, a + k * g.a_col * size, g.m, copied, threads);
+    pack_panels(block, p, b + k * g.b_row * size, packed, threads);
+    copy_rows(block, p, a + k * g.a_col * size, g.m, copied, threads);
     GemmArgs part = item_args(block, g.m);
     part.a = copied;
     part.b = packed;
@@ -278,8 +297,8 @@ void matmul(const MatmulArgs& g, void* scratch, int threads) {
   const int inner = p.tasks > 1 ? 1 : threads;
   parallel_for(p.tasks > 1 ? threads : 1, p.tasks, [&](int64_t task) {
     char* mine = static_cast<char*>(scratch) + p.task_bytes * static_cast<size_t>(task);
-    float* packed = reinterpret_cast<float*>(mine);
-    float* copied = reinterpret_cast<float*>(mine + p.packed);
+    char* packed = mine;
+    char* copied = mine + p.packed;
     char* gemm_own = mine + p.packed + p.copied;
     const char* packed_from = nullptr;
     for (int64_t i = p.items * task / p.tasks; i < p.items * (task + 1) / p.tasks; ++i) {
@@ -293,7 +312,7 @@ void matmul(const MatmulArgs& g, void* scratch, int threads) {
         sum_blocks(g, p, a, b, static_cast<float*>(g.c) + offset(g.c_batch), mine, inner);
         continue;
       }
-      if (b != packed_from) pack_panels(g, b, packed, inner);
+      if (b != packed_from) pack_panels(g, p, b, packed, inner);
       packed_from = b;
       auto multiply = [&](const void* from, int64_t first, int64_t rows) {
         GemmArgs part = item_args(g, rows);
@@ -313,7 +332,7 @@ void matmul(const MatmulArgs& g, void* scratch, int threads) {
       }
       for (int64_t m = 0; m < g.m; m += p.rows) {
         const int64_t rows = std::min(p.rows, g.m - m);
-        copy_rows(g, a + m * size, rows, copied, inner);
+        copy_rows(g, p, a + m * size, rows, copied, inner);
         multiply(copied, m, rows);
       }
     }

@@ -415,16 +415,19 @@ TEST(Gemm, Matmul) {
           fill_random(random, dtype, b.data(), b.size() / bytes);
           g.a = a.data(), g.b = b.data();
           g.epilogue.out = dtype;
-          std::vector<float> want(static_cast<size_t>(6 * m * n)), got(want.size());
-          g.c = want.data();
-          reference::matmul(g);
+          std::vector<float> want[2], got(static_cast<size_t>(6 * m * n));
+          for (const bool dot : {false, true}) {
+            want[dot].resize(got.size());
+            g.c = want[dot].data();
+            reference::matmul(g, dot);
+          }
           g.c = got.data();
-          on_every_target([&](Target) {
+          on_every_target([&](Target target) {
             for (int threads : {1, 2, 8}) {
               std::fill(got.begin(), got.end(), -7.0f);
               GuardedBuffer scratch(matmul_scratch(g, threads), 64);
               matmul(g, scratch.data(), threads);
-              EXPECT_TRUE(same_bits(g.epilogue.out, want.data(), got.data(), want.size()));
+              EXPECT_TRUE(same_bits(g.epilogue.out, want[has_bf16_dot(target)].data(), got.data(), got.size()));
             }
           });
         }
@@ -445,7 +448,7 @@ TEST(Gemm, MatmulCopiesATransposedOperandInPieces) {
   g.a = a.data(), g.b = b.data();
   std::vector<float> want(static_cast<size_t>(g.m * g.n)), got(want.size());
   g.c = want.data();
-  reference::matmul(g);
+  reference::matmul(g, false);
   g.c = got.data();
   for (int threads : {1, 2}) {
     std::fill(got.begin(), got.end(), -7.0f);
@@ -473,10 +476,14 @@ TEST(Gemm, MatmulWithALongKIsSummedUpInBlocks) {
         fill_random(random, dtype, a.data(), a.size() / bytes);
         fill_random(random, dtype, b.data(), b.size() / bytes);
         g.a = a.data(), g.b = b.data();
-        std::vector<float> want(static_cast<size_t>(3 * m * (n + 3)), -7.0f), got;
-        g.c = want.data();
-        reference::matmul(g);
-        on_every_target([&](Target) {
+        std::vector<float> wants[2], got;
+        for (const bool dot : {false, true}) {
+          wants[dot].assign(static_cast<size_t>(3 * m * (n + 3)), -7.0f);
+          g.c = wants[dot].data();
+          reference::matmul(g, dot);
+        }
+        on_every_target([&](Target target) {
+          const std::vector<float>& want = wants[has_bf16_dot(target)];
           for (int threads : {1, 2, 4}) {
             got.assign(want.size(), -7.0f);
             g.c = got.data();

@@ -172,9 +172,8 @@ float blocked_sum(int64_t k_total, bool bf16_dot, A a, W w) {
     float part = 0.0f;
     if (bf16_dot) {
       for (int64_t k = k0; k < k1; k += 2) {
-        auto factor = [&](auto f, int64_t i) { return i < k1 ? flush(static_cast<float>(BFloat16(f(i)))) : 0.0f; };
-        part = flushed_fma(factor(a, k + 1), factor(w, k + 1), part);
-        part = flushed_fma(factor(a, k), factor(w, k), part);
+        auto factor = [&](auto f, int64_t i) { return i < k1 ? static_cast<float>(BFloat16(f(i))) : 0.0f; };
+        part = dot_bf16(part, {factor(a, k), factor(a, k + 1)}, {factor(w, k), factor(w, k + 1)});
       }
     } else {
       for (int64_t k = k0; k < k1; ++k) part = std::fma(a(k), w(k), part);
@@ -185,6 +184,11 @@ float blocked_sum(int64_t k_total, bool bf16_dot, A a, W w) {
 }
 
 }  // namespace
+
+float dot_bf16(float p, const float (&a)[2], const float (&b)[2]) {
+  p = flushed_fma(flush(a[1]), flush(b[1]), p);
+  return flushed_fma(flush(a[0]), flush(b[0]), p);
+}
 
 void gemm(const GemmArgs& g, bool bf16_dot) {
   const Weights weights{g.b_kind, g.b, g.k};
@@ -273,7 +277,7 @@ void depthwise(const DepthwiseArgs& a) {
   }
 }
 
-void matmul(const MatmulArgs& g) {
+void matmul(const MatmulArgs& g, bool bf16_dot) {
   for (int64_t i = 0; i < g.batch[0] * g.batch[1] * g.batch[2]; ++i) {
     const int64_t index[3] = {i / (g.batch[1] * g.batch[2]), i / g.batch[2] % g.batch[1], i % g.batch[2]};
     auto offset = [&](const int64_t(&stride)[3]) {
@@ -294,7 +298,8 @@ void matmul(const MatmulArgs& g) {
     for (int64_t m = 0; m < g.m; ++m) {
       for (int64_t n = 0; n < g.n; ++n) {
         const float acc = blocked_sum(
-            g.k, false, [&](int64_t k) { return element(g.a, a + m * g.lda + k * g.a_col); },
+            g.k, bf16_dot && g.dtype == DType::kBF16,
+            [&](int64_t k) { return element(g.a, a + m * g.lda + k * g.a_col); },
             [&](int64_t k) { return element(g.b, b + k * g.b_row + n * g.b_col); });
         finish_f32(e, acc, m, n, c, g.ldc);
       }

@@ -11,6 +11,9 @@ namespace lowp::kernels::reference {
 void gemm(const GemmArgs& args, bool bf16_dot);
 void conv(const ConvArgs& args, bool bf16_dot);
 void depthwise(const DepthwiseArgs& args);
-void matmul(const MatmulArgs& args);
+void matmul(const MatmulArgs& args, bool bf16_dot);
+
+// A lane of vdpbf16ps: p + a[1] b[1] + a[0] b[0], rounded after each product.
+float dot_bf16(float p, const float (&a)[2], const float (&b)[2]);
 
 }  // namespace lowp::kernels::reference
