@@ -98,6 +98,7 @@ GemmJob job_of(const ConvArgs& a, const Geometry& g) {
   job.b_kind = a.weight_kind;
   job.int8_class = a.int8_class;
   job.rows = g.padded_copy ? padded_rows : g.pointwise ? pointwise_rows : tap_rows;
+  if (g.pointwise) job.row_bytes = a.in_ld * static_cast<int64_t>(g.bytes);
   job.slack = g.padded_copy;
   job.ldc = a.out_ld;
   if (a.out_line != 0) job.c_places = {a.out_w, a.out_h, a.out_line, a.out_image};

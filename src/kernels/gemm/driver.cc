@@ -22,6 +22,11 @@ constexpr int64_t kPanelsInL2 = 128 << 10;
 // in INT8 runs 1.3x as fast as with tiles of 4 x 16 on their own (Zen 3); the large tiles of AVX-512 are enough alone.
 constexpr int64_t kEpilogueSums = 384;
 
+// Rows that meet in sets of L1 (kSetsMeet) are copied apart where more of them make a tile than it has ways and so many
+// panels read the copy.
+constexpr int64_t kWaysOfL1 = 8;
+constexpr int64_t kPanelsOfCopy = 8;
+
 size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 using Loop = KernelChoice::Loop;
@@ -203,7 +208,9 @@ Plan make_plan(const GemmJob& job, int threads) {
   Plan p;
   p.table = gemm_table(active_target());
   choose_kernel(job, p);
-  if (job.choice.gather && p.gather == nullptr) {
+  const bool sets_meet = job.row_bytes > 0 && job.row_bytes % kSetsMeet == 0 && p.tiles->max_rows[1] > kWaysOfL1 &&
+                         job.m >= kWaysOfL1 && job.n >= kPanelsOfCopy * kPanel;
+  if ((job.choice.gather || sets_meet) && p.gather == nullptr) {
     // Rows that the kernel could read in place are copied byte by byte, whatever their elements.
     p.gather = gather_of(*p.table, Gather::kCopy1);
     p.gather_unit = static_cast<int64_t>(form_bytes(p.tiles->form));
@@ -214,7 +221,8 @@ Plan make_plan(const GemmJob& job, int threads) {
   p.k = job.taps * job.c;
   p.b_stride = round_up(p.k, pack_group(job.b_kind)) * kPanel * static_cast<int64_t>(weight_bytes(job.b_kind));
   p.tile_stride = p.expand == nullptr ? p.b_stride : round_up(p.k, 2) * kPanel * static_cast<int64_t>(sizeof(float));
-  p.gathered_row = align64(static_cast<size_t>(round_up(p.k, p.group)) * form_bytes(p.tiles->form));
+  const size_t row = align64(static_cast<size_t>(round_up(p.k, p.group)) * form_bytes(p.tiles->form));
+  p.gathered_row = static_cast<size_t>(copied_row_bytes(static_cast<int64_t>(row)));
   split_threads(job, threads, p);
   split_parts(job, p);
 

@@ -24,7 +24,8 @@ struct GemmJob {
   // out[t * stride + i] = address of the c elements of tap t of row m0 + i, for i in [0, count).
   void (*rows)(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) = nullptr;
   const void* context = nullptr;
-  bool slack = false;  // kGatherSlack bytes may be read from the start of any tap
+  int64_t row_bytes = 0;  // between rows of a single tap; 0 where they are not evenly spaced
+  bool slack = false;     // kGatherSlack bytes may be read from the start of any tap
 
   const void* b = nullptr;
   void* c_out = nullptr;  // row 0, channel n0
@@ -41,6 +42,12 @@ struct GemmJob {
 std::vector<KernelChoice> job_candidates(const GemmJob& job, int threads);
 size_t job_scratch(const GemmJob& job, int threads);
 void run_job(const GemmJob& job, void* scratch, int threads);
+
+// Rows so many bytes apart, or a multiple, fall into one set of an L1 of 64 sets and 8 ways: a tile of 14 rows then
+// reads each line again and again (K = 1024 in f32: 0.65x of the peak on Zen 4, 0.93x from a copy of the rows).
+inline constexpr int64_t kSetsMeet = 4096;
+// Bytes between copied rows of so many.
+inline constexpr int64_t copied_row_bytes(int64_t bytes) { return bytes % kSetsMeet == 0 ? bytes + 64 : bytes; }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }

@@ -91,6 +91,7 @@ GemmJob job_of(const GemmArgs& g) {
       .int8_class = g.int8_class,
       .rows = contiguous_rows,
       .context = &g,
+      .row_bytes = g.lda * dtype_bits(g.a_dtype) / 8,
       .b = g.b,
       .c_out = g.c,
       .ldc = g.ldc,
@@ -164,6 +165,12 @@ struct MatmulPlan {
   size_t task_bytes;
 };
 
+// Elements between copied rows of A.
+int64_t copied_ld(const MatmulArgs& g) {
+  const auto element = static_cast<int64_t>(weight_bytes(product_kind(g.dtype)));
+  return copied_row_bytes(g.k * element) / element;
+}
+
 GemmArgs item_args(const MatmulArgs& g, int64_t rows) {
   const WeightKind kind = product_kind(g.dtype);
   return {
@@ -174,7 +181,7 @@ GemmArgs item_args(const MatmulArgs& g, int64_t rows) {
       .b_kind = kind,
       .int8_class = Int8Class::kExact8,
       .a = g.a,
-      .lda = g.a_col == 1 ? g.lda : g.k,
+      .lda = g.a_col == 1 ? g.lda : copied_ld(g),
       .b = nullptr,
       .c = g.c,
       .ldc = g.ldc,
@@ -202,7 +209,9 @@ MatmulPlan plan_matmul(const MatmulArgs& g, int threads) {
   const int64_t k = p.by_blocks ? kBlockK : g.k;
   p.packed = (packed_bytes(p.kind, k, g.n) + 63) & ~size_t{63};
   if (g.a_col != 1) {
-    const int64_t row = std::max<int64_t>(k, 1) * p.element;
+    MatmulArgs block = g;
+    block.k = std::max<int64_t>(k, 1);
+    const int64_t row = copied_ld(block) * p.element;
     p.rows = std::min(g.m, std::max(kCopiedBytes / row, kMinCopiedRows));
     p.copied = (static_cast<size_t>(p.rows * row) + 63) & ~size_t{63};
   }
@@ -253,11 +262,12 @@ void copy_rows(const MatmulArgs& g, const MatmulPlan& plan, const char* a, int64
   const auto size = static_cast<int64_t>(dtype_bits(g.dtype)) / 8;
   parallel_ranges(threads, rows, kGrainElements / std::max<int64_t>(g.k, 1), 16, [&](int64_t begin, int64_t end) {
     const char* from = a + begin * size;
-    char* to = copied + begin * g.k * plan.element;
+    const int64_t ld = copied_ld(g);
+    char* to = copied + begin * ld * plan.element;
     if (plan.kind == WeightKind::kBF16)
-      transpose_words({from, g.a_col, end - begin, g.k, to, g.k});
+      transpose_words({from, g.a_col, end - begin, g.k, to, ld});
     else
-      expand_matrix({g.dtype, true, from, g.a_col, end - begin, g.k, reinterpret_cast<float*>(to), g.k});
+      expand_matrix({g.dtype, true, from, g.a_col, end - begin, g.k, reinterpret_cast<float*>(to), ld});
   });
 }
 
