@@ -32,7 +32,13 @@ void keep_recurrences_in(ir::Graph& graph, DType dtype) {
   std::map<const ir::Node*, ir::Node*> next;
   for (size_t i = 0; i + 1 < nodes.size(); ++i) next[nodes[i]] = nodes[i + 1];
   for (ir::Node* node : nodes) {
-    if (!is_lowp(node, "LSTMGradient", "GRUGradient")) continue;
+    const bool back = is_lowp(node, "LSTMGradient", "GRUGradient");
+    if (dtype == DType::kBF16 && (back || is_lowp(node, "LSTM", "GRU"))) {
+      auto attrs = node->attrs.get<ops::RecurrenceAttrs>();
+      attrs.bf16_products = true;
+      node->attrs = ir::Attrs::make(std::move(attrs));
+    }
+    if (!back) continue;
     for (size_t i : {ops::kBackGates, ops::kBackY, ops::kBackCells}) {
       ir::Value* v = node->input(i);
       if (v == nullptr || v->type.dtype != DType::kF32 || !is_lowp(v->producer, "LSTM", "GRU")) continue;

@@ -1,5 +1,6 @@
 // lowp.LSTM and lowp.GRU: the recurrent half of one direction of a layer, in every precision (recurrent.h).
 #include "base/cpu.h"
+#include "kernels/gemm/gemm.h"
 #include "ops/packed.h"
 #include "ops/recurrent.h"
 #include "ops/reference.h"
@@ -164,6 +165,8 @@ Status lower(LowerContext& ctx) {
   args.coupled = a.coupled;
   args.linear_before_reset = a.linear_before_reset;
   args.r_kind = weight_kind(ctx.dtype(kRecurrenceR)).value();
+  if (plain && a.bf16_products && args.r_kind == kernels::WeightKind::kF32)
+    args.r_kind = kernels::product_kind(DType::kBF16);
   args.int8_class = static_cast<kernels::Int8Class>(a.int8_class);
   const bool int8 = args.r_kind == kernels::WeightKind::kS8;
   if (int8) {
@@ -208,8 +211,8 @@ Status lower(LowerContext& ctx) {
              if (wants[recurrence_gates_output(kLstm)]) call.gates = s.out<float>(recurrence_gates_output(kLstm));
              if (kLstm && wants[kRecurrenceCells]) call.cells = s.out<float>(kRecurrenceCells);
              if (packed > 0) {
-               kernels::pack_rnn_f32(call.kind, s.in<float>(kRecurrenceR), call.hidden, static_cast<float*>(s.scratch),
-                                     threads);
+               kernels::pack_changing_rnn(call.r_kind, call.kind, s.in<float>(kRecurrenceR), call.hidden, s.scratch,
+                                          threads);
                call.r = s.scratch;
              }
              kernels::rnn(call, static_cast<char*>(s.scratch) + packed, threads);

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/cpu.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/rnn/rnn_gradient.h"
 #include "ops/recurrent.h"
 #include "ops/reference.h"
@@ -240,6 +241,7 @@ Status lower(LowerContext& ctx) {
   args.reverse = a.reverse;
   args.coupled = a.coupled;
   args.linear_before_reset = a.linear_before_reset;
+  if (a.bf16_products) args.r_kind = kernels::product_kind(DType::kBF16);
   std::array<bool, kBackPeephole + 1> has{};
   for (size_t i = 0; i < has.size(); ++i) has[i] = ctx.has(i);
   std::array<bool, 5> wants{};

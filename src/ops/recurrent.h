@@ -54,6 +54,8 @@ struct RecurrenceAttrs {
   int64_t h_zero = 0;
   int64_t h_max = 255;
   int64_t int8_class = 0;  // kernels::Int8Class
+  // Training in bf16: products of f32 operands with R are of bf16 on targets that multiply it (kernels::product_kind).
+  bool bf16_products = false;
   bool operator==(const RecurrenceAttrs&) const = default;
   static constexpr auto fields() {
     using S = RecurrenceAttrs;
@@ -61,7 +63,7 @@ struct RecurrenceAttrs {
                       ir::field("clip", &S::clip), ir::field("coupled", &S::coupled),
                       ir::field("linear_before_reset", &S::linear_before_reset), ir::field("h_scale", &S::h_scale),
                       ir::field("h_zero", &S::h_zero), ir::field("h_max", &S::h_max),
-                      ir::field("int8_class", &S::int8_class));
+                      ir::field("int8_class", &S::int8_class), ir::field("bf16_products", &S::bf16_products));
   }
 };
 inline constexpr size_t kRecurrenceXw = 0;

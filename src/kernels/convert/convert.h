@@ -24,12 +24,14 @@ struct ExpandMatrix {
 };
 void expand_matrix(const ExpandMatrix& matrix);
 
-// The same for products of bf16 (product_kind in gemm.h): elements of 16 bits stay what they are.
+// The same for products of bf16 (product_kind in gemm.h): elements of 16 bits stay what they are, f32 is rounded to
+// bf16.
 //   pair_panel       a panel of K2N16 (gemm/pack.h) of B [rows, cols], cols <= 16:
 //                      dst[k / 2 * 32 + n * 2 + k % 2] = src[k * ld + n], or src[n * ld + k] transposed
 //                    Columns from cols on, and the second half of the last pair where rows is odd, are zero.
 //   transpose_words  dst[r * dst_ld + c] = src[c * ld + r] for r < rows, c < cols
 struct PairPanel {
+  DType dtype = DType::kBF16;  // of src: kF32 or 16 bits
   bool transposed = false;
   const void* src = nullptr;
   int64_t ld = 0;

@@ -90,7 +90,30 @@ void narrow(DType to, const float* x, void* y, int64_t n) {
 
 // ---- pairs of 16-bit elements ----
 
+// Rounded to bf16: `low` below `high`.
+inline I32 pair_rounded(F32 low, F32 high) { return to_bf16_bits(low) | shift_left<16>(to_bf16_bits(high)); }
+
+void round_panel(const PairPanel& panel) {
+  const auto* src = static_cast<const float*>(panel.src);
+  auto* dst = static_cast<int32_t*>(panel.dst);
+  auto row = [&](int64_t k) LOWP_INLINE { return k < panel.rows ? load_n(src + k * panel.ld, panel.cols) : zero(); };
+  if (!panel.transposed) {
+    for (int64_t k = 0; k < panel.rows; k += 2) store_int(dst + k * 8, pair_rounded(row(k), row(k + 1)));
+    return;
+  }
+  for (int64_t k = 0; k < panel.rows; k += kLanes) {
+    const int rows = panel.rows - k < kLanes ? static_cast<int>(panel.rows - k) : kLanes;
+    float block[256], turned[256];
+    for (int n = 0; n < kLanes; ++n)
+      store(block + n * kLanes, n < panel.cols ? load_n(src + n * panel.ld + k, rows) : zero());
+    transpose_16x16(block, kLanes, turned);
+    for (int i = 0; i < rows; i += 2)
+      store_int(dst + (k + i) * 8, pair_rounded(load(turned + i * kLanes), load(turned + (i + 1) * kLanes)));
+  }
+}
+
 void pair_panel(const PairPanel& panel) {
+  if (panel.dtype == DType::kF32) return round_panel(panel);
   const auto* src = static_cast<const uint16_t*>(panel.src);
   auto* dst = static_cast<int32_t*>(panel.dst);
   if (!panel.transposed) {

@@ -53,15 +53,20 @@ TEST(Convert, PairsAreThoseOfThePackedOrder) {
       for (BFloat16& v : src) v = BFloat16(random.uniform(-9, 9));
       test::for_each_target([&](int) {
         GuardedBuffer<BFloat16> dst((rows + 1) / 2 * 32), want((rows + 1) / 2 * 32);
-        for (BFloat16& v : dst) v = BFloat16(7.0f);
         for (BFloat16& v : want) v = BFloat16(0.0f);
         for (int64_t k = 0; k < rows; ++k) {
           for (int64_t n = 0; n < cols; ++n)
             want[static_cast<size_t>(k / 2 * 32 + n * 2 + k % 2)] =
                 src[static_cast<size_t>(transposed ? n * ld + k : k * ld + n)];
         }
-        pair_panel({transposed, src.data(), ld, rows, cols, dst.data()});
-        for (size_t i = 0; i < want.size(); ++i) ASSERT_EQ(dst[i].bits, want[i].bits) << i;
+        GuardedBuffer<float> wide(static_cast<int64_t>(src.size()));
+        for (size_t i = 0; i < src.size(); ++i) wide[i] = static_cast<float>(src[i]);
+        for (const bool from_float : {false, true}) {
+          for (BFloat16& v : dst) v = BFloat16(7.0f);
+          const void* from = from_float ? static_cast<const void*>(wide.data()) : src.data();
+          pair_panel({from_float ? DType::kF32 : DType::kBF16, transposed, from, ld, rows, cols, dst.data()});
+          for (size_t i = 0; i < want.size(); ++i) ASSERT_EQ(dst[i].bits, want[i].bits) << i;
+        }
       });
     }
   }

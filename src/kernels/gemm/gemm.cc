@@ -239,7 +239,7 @@ void pack_panels(const MatmulArgs& g, const MatmulPlan& plan, const char* b, int
     for (int64_t p = first; p < last; ++p) {
       const int64_t n0 = p * kPanel, columns = std::min(kPanel, g.n - n0), rows = std::min(step, g.k - k);
       if (plan.kind == WeightKind::kBF16) {
-        pair_panel({!plain, b + (k * g.b_row + n0 * g.b_col) * size, plain ? g.b_row : g.b_col, rows,
+        pair_panel({g.dtype, !plain, b + (k * g.b_row + n0 * g.b_col) * size, plain ? g.b_row : g.b_col, rows,
                     static_cast<int>(columns), packed + (p * round_up(g.k, 2) + k) * kPanel * plan.element});
         continue;
       }

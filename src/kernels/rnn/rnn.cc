@@ -2,8 +2,8 @@
 
 #include <cstring>
 
-#include "kernels/convert/convert.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/rnn/pack.h"
 #include "kernels/rnn/table.h"
 #include "kernels/select.h"
 
@@ -170,21 +170,12 @@ void pack_rnn(WeightKind kind, RnnKind rnn, DType r_dtype, const void* r, int64_
        static_cast<char*>(dst) + packed_bytes(kind, hidden, 2 * hidden));
 }
 
-void pack_rnn_f32(RnnKind rnn, const float* r, int64_t hidden, float* dst, int threads) {
-  auto pack_gates = [&](const float* from, int64_t rows, float* to) {
-    const int64_t panels = (rows + kPanel - 1) / kPanel;
-    parallel_ranges(threads, panels, kGrainElements / (hidden * kPanel), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) {
-        const int64_t columns = std::min(kPanel, rows - p * kPanel);
-        float* panel = to + p * hidden * kPanel;
-        if (columns < kPanel) std::memset(panel, 0, static_cast<size_t>(hidden * kPanel) * sizeof(float));
-        expand_matrix({DType::kF32, true, from + p * kPanel * hidden, hidden, hidden, columns, panel, kPanel});
-      }
-    });
-  };
-  if (rnn == RnnKind::kLstm) return pack_gates(r, 4 * hidden, dst);
-  pack_gates(r, 2 * hidden, dst);
-  pack_gates(r + 2 * hidden * hidden, hidden, dst + packed_bytes(WeightKind::kF32, hidden, 2 * hidden) / sizeof(float));
+void pack_changing_rnn(WeightKind kind, RnnKind rnn, const float* r, int64_t hidden, void* dst, int threads) {
+  char* to = static_cast<char*>(dst);
+  if (rnn == RnnKind::kLstm) return pack_rows(kind, {true, r, hidden, hidden, 4 * hidden}, to, threads);
+  pack_rows(kind, {true, r, hidden, hidden, 2 * hidden}, to, threads);
+  pack_rows(kind, {true, r + 2 * hidden * hidden, hidden, hidden, hidden}, to + packed_bytes(kind, hidden, 2 * hidden),
+            threads);
 }
 
 size_t rnn_scratch(const RnnArgs& args, int threads) { return layout_of(args, threads).bytes; }

@@ -64,8 +64,8 @@ size_t packed_rnn_bytes(WeightKind kind, RnnKind rnn, int64_t hidden);
 // r: [G H, H] as ONNX has it, f32 or of the kind's own type.
 void pack_rnn(WeightKind kind, RnnKind rnn, DType r_dtype, const void* r, int64_t hidden, void* dst);
 
-// The same of f32 R to f32, on several threads, for R that changes from run to run.
-void pack_rnn_f32(RnnKind rnn, const float* r, int64_t hidden, float* dst, int threads);
+// The same of f32 R to kF32 or kBF16, on several threads, for R that changes from run to run.
+void pack_changing_rnn(WeightKind kind, RnnKind rnn, const float* r, int64_t hidden, void* dst, int threads);
 
 // Bytes of 64-byte aligned scratch; depends on sizes and types only.
 size_t rnn_scratch(const RnnArgs& args, int threads);

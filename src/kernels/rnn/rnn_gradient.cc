@@ -2,10 +2,10 @@
 
 #include <cstring>
 
-#include "kernels/convert/convert.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/rnn/gradient_table.h"
+#include "kernels/rnn/pack.h"
 #include "kernels/select.h"
 
 LOWP_DECLARE_TABLES(RnnGradientTable, rnn_gradient_table)
@@ -24,6 +24,7 @@ GemmArgs back_product(const RnnGradientArgs& a, int64_t gates) {
   g.m = a.batch;
   g.n = a.hidden;
   g.k = gates * a.hidden;
+  g.b_kind = a.r_kind;
   g.lda = rnn_gates(a.kind) * a.hidden;
   g.ldc = a.hidden;
   return g;
@@ -67,8 +68,8 @@ Layout layout_of(const RnnGradientArgs& a, int threads) {
     return offset;
   };
   const int64_t state = a.batch * n;
-  l.packed = take(packed_bytes(WeightKind::kF32, (two_products(a) ? 2 : gates) * n, n) +
-                  (two_products(a) ? packed_bytes(WeightKind::kF32, n, n) : 0));
+  l.packed = take(packed_bytes(a.r_kind, (two_products(a) ? 2 : gates) * n, n) +
+                  (two_products(a) ? packed_bytes(a.r_kind, n, n) : 0));
   l.acc = take(floats(state));
   l.keep = take(gru ? floats(state) : 0);
   l.dc = take(gru ? 0 : floats(state));
@@ -100,7 +101,7 @@ class BackLoop {
     const Layout l = layout_of(a, threads);
     char* base = static_cast<char*>(scratch);
     auto floats = [&](size_t offset) { return reinterpret_cast<float*>(base + offset); };
-    packed_ = floats(l.packed);
+    packed_ = base + l.packed;
     acc_ = floats(l.acc);
     gemm_ = base + l.gemm;
     const bool gru = a.kind == RnnKind::kGru;
@@ -129,24 +130,12 @@ class BackLoop {
   void pack() {
     const int64_t n = a_.hidden, gates = rnn_gates(a_.kind);
     const int64_t first = two_products(a_) ? 2 : gates;
-    second_ = packed_ + packed_bytes(WeightKind::kF32, first * n, n) / sizeof(float);
-    pack_rows(a_.r, first * n, packed_);
-    if (two_products(a_)) pack_rows(a_.r + 2 * n * n, n, second_);
-  }
-  // [rows, H] into panels.
-  void pack_rows(const float* r, int64_t rows, float* dst) {
-    const int64_t n = a_.hidden, panels = (n + kPanel - 1) / kPanel;
-    parallel_ranges(threads_, panels, kGrainElements / (rows * kPanel), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) {
-        const int64_t columns = std::min(kPanel, n - p * kPanel);
-        float* panel = dst + p * rows * kPanel;
-        if (columns < kPanel) std::memset(panel, 0, static_cast<size_t>(rows * kPanel) * sizeof(float));
-        expand_matrix({DType::kF32, false, r + p * kPanel, n, rows, columns, panel, kPanel});
-      }
-    });
+    second_ = packed_ + packed_bytes(a_.r_kind, first * n, n);
+    pack_rows(a_.r_kind, {false, a_.r, n, first * n, n}, packed_, threads_);
+    if (two_products(a_)) pack_rows(a_.r_kind, {false, a_.r + 2 * n * n, n, n, n}, second_, threads_);
   }
 
-  void multiply(const float* left, const float* packed, int64_t gates, float* out) {
+  void multiply(const float* left, const char* packed, int64_t gates, float* out) {
     GemmArgs g = back_product(a_, gates);
     g.a = left;
     g.b = packed;
@@ -227,8 +216,8 @@ class BackLoop {
   const RnnGradientArgs& a_;
   const RnnGradientTable& table_;
   int threads_;
-  float* packed_;
-  float* second_ = nullptr;
+  char* packed_;
+  char* second_ = nullptr;
   float* acc_;
   char* gemm_;
   RnnBackStep s_{};

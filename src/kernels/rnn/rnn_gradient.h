@@ -1,5 +1,5 @@
 // Backpropagation through time of rnn.h, without a clip: from what the forward pass kept (RnnArgs::gates, cells, y) and
-// the gradients of its outputs, those of xw, R, the initial states and the peepholes or b_h. All f32.
+// the gradients of its outputs, those of xw, R, the initial states and the peepholes or b_h. All f32 in memory.
 //
 // Of one step, dh being the gradient of its h (from dy and from the step after it), s' = s (1 - s) of a gate:
 // LSTM  do = dh tanh(c),  dc' = fma(dh o, 1 - tanh(c)^2, dc) and, with peepholes, fma(do_pre, p_o, dc')
@@ -24,6 +24,9 @@ struct RnnGradientArgs {
   bool reverse = false;
   bool coupled = false;              // LSTM
   bool linear_before_reset = false;  // GRU
+  // kF32 or kBF16: of the products with R, before which bf16 rounds both operands; targets without vdpbf16ps round R
+  // only.
+  WeightKind r_kind = WeightKind::kF32;
 
   const float* r = nullptr;      // [G H, H], plain
   const float* gates = nullptr;  // [steps, batch, 4 H]

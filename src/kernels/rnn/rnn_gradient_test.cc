@@ -2,7 +2,11 @@
 // are checked against a naive way back in double, and against finite differences, where ops are (lowp.LSTMGradient).
 #include "kernels/rnn/rnn_gradient.h"
 
+#include <cmath>
+#include <optional>
+
 #include "base/aligned_buffer.h"
+#include "kernels/gemm/gemm.h"
 #include "support/kernel_test.h"
 
 namespace lowp::kernels {
@@ -55,8 +59,9 @@ void check(const Case& c) {
   if (c.initial) a.h0 = states[0].data(), a.dh = states[1].data();
   if (c.initial && lstm) a.c0 = states[2].data(), a.dc = states[3].data();
   if (c.peephole) a.peephole = peephole.data();
-  auto run = [&](Results& out, bool all, int threads) {
+  auto run = [&](Results& out, bool all, int threads, WeightKind kind = WeightKind::kF32) {
     RnnGradientArgs call = a;
+    call.r_kind = kind;
     call.dxw = out.dxw.data();
     if (all) {
       call.dr = out.dr.data();
@@ -84,6 +89,28 @@ void check(const Case& c) {
     Results little(c);
     run(little, false, threads);
     test::expect_same(little.dxw, want.dxw);
+  });
+  // Products of bf16: the same bits where the target's way is the same, and near those of f32.
+  std::optional<Results> rounded[2];
+  test::for_each_target([&](int threads) {
+    const bool dot = product_kind(DType::kBF16) == WeightKind::kBF16;
+    Results got(c);
+    run(got, true, threads, WeightKind::kBF16);
+    if (!rounded[dot]) {
+      rounded[dot].emplace(got);
+      double off = 0, size = 0;
+      for (size_t i = 0; i < got.dxw.size(); ++i) {
+        off += std::fabs(static_cast<double>(got.dxw[i]) - static_cast<double>(want.dxw[i]));
+        size += std::fabs(static_cast<double>(want.dxw[i]));
+      }
+      EXPECT_LE(off, size * 0x1p-7);
+      if (c.steps > 1 && !c.lengths) {
+        EXPECT_GT(off, 0);
+      }
+    }
+    test::expect_same(got.dxw, rounded[dot]->dxw);
+    test::expect_same(got.dr, rounded[dot]->dr);
+    test::expect_same(got.dh0, rounded[dot]->dh0);
   });
 }
 
