@@ -1,5 +1,5 @@
 // Pairs of 16-bit elements, one in each lane of 32 bits: the form in which products of bf16 read their operands
-// (gemm/pack.h, K2N16). Bits are moved, never looked at.
+// (gemm/pack.h, K2N16). Elements of 16 bits are moved, never looked at; f32 is rounded to bf16.
 #pragma once
 
 #include "simd/vec.h"
@@ -12,6 +12,13 @@ namespace {
   return load_u16_n(low, n) | shift_left<16>(load_u16_n(high, n));
 }
 
+// The same of f32, rounded to bf16.
+[[gnu::always_inline]] inline I32 pair_words(const float* low, const float* high, int n) {
+  return to_bf16_bits(load_n(low, n)) | shift_left<16>(to_bf16_bits(load_n(high, n)));
+}
+[[gnu::always_inline]] inline I32 single_words(const uint16_t* low, int n) { return load_u16_n(low, n); }
+[[gnu::always_inline]] inline I32 single_words(const float* low, int n) { return to_bf16_bits(load_n(low, n)); }
+
 // Lane l: words[2 l] below words[2 l + 1], n <= 32 words in all; what lies beyond is zero and not read.
 [[gnu::always_inline]] inline I32 load_pairs(const uint16_t* words, int n) {
   int32_t pairs[kLanes] = {};
@@ -20,16 +27,17 @@ namespace {
 }
 
 // dst[r * dst_ld + c] = src[c * ld + r] for r < rows <= 16 and c < cols <= 32.
-[[gnu::always_inline]] inline void transpose_words_block(const uint16_t* src, int64_t ld, int rows, int cols,
-                                                         uint16_t* dst, int64_t dst_ld) {
+template <typename T>
+[[gnu::always_inline]] inline void transpose_words_block(const T* src, int64_t ld, int rows, int cols, uint16_t* dst,
+                                                         int64_t dst_ld) {
   float block[kLanes * kLanes], turned[kLanes * kLanes];
   for (int i = 0; i < kLanes; ++i) {
-    const uint16_t* low = src + 2 * i * ld;
+    const T* low = src + 2 * i * ld;
     I32 pair = set_int(0);
     if (2 * i + 1 < cols)
       pair = pair_words(low, low + ld, rows);
     else if (2 * i < cols)
-      pair = load_u16_n(low, rows);
+      pair = single_words(low, rows);
     store(block + i * kLanes, bitcast_float(pair));
   }
   transpose_16x16(block, kLanes, turned);

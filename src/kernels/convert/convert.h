@@ -41,6 +41,7 @@ struct PairPanel {
 };
 void pair_panel(const PairPanel& panel);
 struct TransposeWords {
+  DType dtype = DType::kBF16;  // of src: kF32 or 16 bits
   const void* src = nullptr;
   int64_t ld = 0;
   int64_t rows = 0, cols = 0;  // of dst

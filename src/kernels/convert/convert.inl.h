@@ -90,17 +90,22 @@ void narrow(DType to, const float* x, void* y, int64_t n) {
 
 // ---- pairs of 16-bit elements ----
 
-// Rounded to bf16: `low` below `high`.
-inline I32 pair_rounded(F32 low, F32 high) { return to_bf16_bits(low) | shift_left<16>(to_bf16_bits(high)); }
+// Rows k and k + 1 of src side by side.
+template <typename T>
+void pair_rows(const T* src, const PairPanel& panel, int32_t* dst) {
+  auto pairs = [&](int cols) LOWP_INLINE {
+    int64_t k = 0;
+    for (; k + 2 <= panel.rows; k += 2)
+      store_int(dst + k * 8, pair_words(src + k * panel.ld, src + (k + 1) * panel.ld, cols));
+    if (k < panel.rows) store_int(dst + k * 8, single_words(src + k * panel.ld, cols));
+  };
+  panel.cols == kLanes ? pairs(kLanes) : pairs(panel.cols);
+}
 
 void round_panel(const PairPanel& panel) {
   const auto* src = static_cast<const float*>(panel.src);
   auto* dst = static_cast<int32_t*>(panel.dst);
-  auto row = [&](int64_t k) LOWP_INLINE { return k < panel.rows ? load_n(src + k * panel.ld, panel.cols) : zero(); };
-  if (!panel.transposed) {
-    for (int64_t k = 0; k < panel.rows; k += 2) store_int(dst + k * 8, pair_rounded(row(k), row(k + 1)));
-    return;
-  }
+  if (!panel.transposed) return pair_rows(src, panel, dst);
   for (int64_t k = 0; k < panel.rows; k += kLanes) {
     const int rows = panel.rows - k < kLanes ? static_cast<int>(panel.rows - k) : kLanes;
     float block[256], turned[256];
@@ -108,7 +113,7 @@ void round_panel(const PairPanel& panel) {
       store(block + n * kLanes, n < panel.cols ? load_n(src + n * panel.ld + k, rows) : zero());
     transpose_16x16(block, kLanes, turned);
     for (int i = 0; i < rows; i += 2)
-      store_int(dst + (k + i) * 8, pair_rounded(load(turned + i * kLanes), load(turned + (i + 1) * kLanes)));
+      store_int(dst + (k + i) * 8, pair_words(turned + i * kLanes, turned + (i + 1) * kLanes, kLanes));
   }
 }
 
@@ -116,15 +121,7 @@ void pair_panel(const PairPanel& panel) {
   if (panel.dtype == DType::kF32) return round_panel(panel);
   const auto* src = static_cast<const uint16_t*>(panel.src);
   auto* dst = static_cast<int32_t*>(panel.dst);
-  if (!panel.transposed) {
-    auto pairs = [&](int cols) LOWP_INLINE {
-      int64_t k = 0;
-      for (; k + 2 <= panel.rows; k += 2)
-        store_int(dst + k * 8, pair_words(src + k * panel.ld, src + (k + 1) * panel.ld, cols));
-      if (k < panel.rows) store_int(dst + k * 8, load_u16_n(src + k * panel.ld, cols));
-    };
-    return panel.cols == kLanes ? pairs(kLanes) : pairs(panel.cols);
-  }
+  if (!panel.transposed) return pair_rows(src, panel, dst);
   // Two neighbours of a row of src are a pair already.
   for (int64_t k = 0; k < panel.rows; k += 32) {
     auto turn = [&](int rows) LOWP_INLINE {
@@ -140,8 +137,9 @@ void pair_panel(const PairPanel& panel) {
   }
 }
 
-void transpose_words(const TransposeWords& m) {
-  const auto* src = static_cast<const uint16_t*>(m.src);
+template <typename T>
+void transpose_words_of(const TransposeWords& m) {
+  const auto* src = static_cast<const T*>(m.src);
   auto* dst = static_cast<uint16_t*>(m.dst);
   for (int64_t r1 = 0; r1 < m.rows; r1 += kPiece) {
     const int64_t stop = r1 + kPiece < m.rows ? r1 + kPiece : m.rows;
@@ -149,7 +147,7 @@ void transpose_words(const TransposeWords& m) {
       const int cols = m.cols - c < 32 ? static_cast<int>(m.cols - c) : 32;
       for (int64_t r = r1; r < stop; r += kLanes) {
         const int rows = stop - r < kLanes ? static_cast<int>(stop - r) : kLanes;
-        const uint16_t* from = src + c * m.ld + r;
+        const T* from = src + c * m.ld + r;
         uint16_t* to = dst + r * m.dst_ld + c;
         if (rows == kLanes && cols == 32)
           transpose_words_block(from, m.ld, kLanes, 32, to, m.dst_ld);
@@ -158,6 +156,9 @@ void transpose_words(const TransposeWords& m) {
       }
     }
   }
+}
+void transpose_words(const TransposeWords& m) {
+  m.dtype == DType::kF32 ? transpose_words_of<float>(m) : transpose_words_of<uint16_t>(m);
 }
 
 }  // namespace

@@ -87,10 +87,26 @@ TEST(Convert, TransposesWords) {
         for (int64_t c = 0; c < cols; ++c)
           want[static_cast<size_t>(r * dst_ld + c)] = src[static_cast<size_t>(c * ld + r)];
       }
-      transpose_words({src.data(), ld, rows, cols, dst.data(), dst_ld});
+      transpose_words({DType::kF16, src.data(), ld, rows, cols, dst.data(), dst_ld});
       for (size_t i = 0; i < want.size(); ++i) ASSERT_EQ(dst[i].bits, want[i].bits) << i;
     });
   }
+}
+
+TEST(Convert, TransposesAndRoundsToBf16) {
+  test::Random random;
+  const int64_t rows = 83, cols = 71, ld = rows + 3, dst_ld = cols + 2;
+  GuardedBuffer<float> src = random.floats((cols - 1) * ld + rows, -9, 9);
+  test::for_each_target([&](int) {
+    GuardedBuffer<BFloat16> dst((rows - 1) * dst_ld + cols);
+    transpose_words({DType::kF32, src.data(), ld, rows, cols, dst.data(), dst_ld});
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < cols; ++c) {
+        const BFloat16 want(src[static_cast<size_t>(c * ld + r)]);
+        ASSERT_EQ(dst[static_cast<size_t>(r * dst_ld + c)].bits, want.bits) << r << ' ' << c;
+      }
+    }
+  });
 }
 
 }  // namespace

@@ -165,19 +165,25 @@ struct MatmulPlan {
   size_t task_bytes;
 };
 
+WeightKind kind_of(const MatmulArgs& g) {
+  return product_kind(g.bf16 && g.dtype == DType::kF32 ? DType::kBF16 : g.dtype);
+}
+
 // Elements between copied rows of A.
 int64_t copied_ld(const MatmulArgs& g) {
-  const auto element = static_cast<int64_t>(weight_bytes(product_kind(g.dtype)));
+  const auto element = static_cast<int64_t>(weight_bytes(kind_of(g)));
   return copied_row_bytes(g.k * element) / element;
 }
 
 GemmArgs item_args(const MatmulArgs& g, int64_t rows) {
-  const WeightKind kind = product_kind(g.dtype);
+  const WeightKind kind = kind_of(g);
   return {
       .m = rows,
       .n = g.n,
       .k = g.k,
-      .a_dtype = g.a_col == 1 || kind == WeightKind::kBF16 ? g.dtype : DType::kF32,
+      .a_dtype = g.a_col == 1                ? g.dtype
+                 : kind == WeightKind::kBF16 ? DType::kBF16
+                                             : DType::kF32,
       .b_kind = kind,
       .int8_class = Int8Class::kExact8,
       .a = g.a,
@@ -195,13 +201,13 @@ bool is_summed_by_blocks(const MatmulArgs& g) {
   const bool plain =
       e.out == DType::kF32 && e.bias == nullptr && e.residual == nullptr && e.activation == Activation::kNone;
   return plain && g.a_col != 1 && g.k >= 4 * kBlockK &&
-         (g.m + g.n) * kBlockK * static_cast<int64_t>(weight_bytes(product_kind(g.dtype))) <= kBlockBytes;
+         (g.m + g.n) * kBlockK * static_cast<int64_t>(weight_bytes(kind_of(g))) <= kBlockBytes;
 }
 
 MatmulPlan plan_matmul(const MatmulArgs& g, int threads) {
   LOWP_CHECK(is_stored_float(g.dtype) && (g.a_col == 1 || g.lda == 1) && (g.b_col == 1 || g.b_row == 1));
   MatmulPlan p{};
-  p.kind = product_kind(g.dtype);
+  p.kind = kind_of(g);
   p.element = static_cast<int64_t>(weight_bytes(p.kind));
   p.items = g.batch[0] * g.batch[1] * g.batch[2];
   p.tasks = p.items >= threads ? threads : 1;
@@ -265,7 +271,7 @@ void copy_rows(const MatmulArgs& g, const MatmulPlan& plan, const char* a, int64
     const int64_t ld = copied_ld(g);
     char* to = copied + begin * ld * plan.element;
     if (plan.kind == WeightKind::kBF16)
-      transpose_words({from, g.a_col, end - begin, g.k, to, ld});
+      transpose_words({g.dtype, from, g.a_col, end - begin, g.k, to, ld});
     else
       expand_matrix({g.dtype, true, from, g.a_col, end - begin, g.k, reinterpret_cast<float*>(to), ld});
   });

@@ -64,6 +64,7 @@ struct MatmulArgs {
   int64_t m = 0, n = 0, k = 0;
   int64_t batch[3] = {1, 1, 1};
   DType dtype = DType::kF32;  // of A and B: kF32, kBF16 or kF16
+  bool bf16 = false;          // f32 operands are rounded to bf16 first where product_kind(kBF16) says so
   const void* a = nullptr;
   int64_t a_batch[3] = {0, 0, 0};  // elements between items
   int64_t lda = 0, a_col = 1;      // elements between consecutive m, consecutive k

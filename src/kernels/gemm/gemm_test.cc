@@ -436,6 +436,38 @@ TEST(Gemm, Matmul) {
   }
 }
 
+// f32 operands that are rounded first give the bits of bf16 ones, where the target multiplies bf16.
+TEST(Gemm, MatmulRoundsToBf16) {
+  for (const bool a_transposed : {false, true}) {
+    Random random(9);
+    MatmulArgs g;
+    g.m = 37, g.n = 50, g.k = 301;
+    g.lda = a_transposed ? 1 : g.k, g.a_col = a_transposed ? g.m : 1, g.b_row = g.n, g.b_col = 1, g.ldc = g.n;
+    GuardedBuffer a(static_cast<size_t>(g.m * g.k) * 4), b(static_cast<size_t>(g.k * g.n) * 4);
+    fill_random(random, DType::kF32, a.data(), a.size() / 4);
+    fill_random(random, DType::kF32, b.data(), b.size() / 4);
+    g.a = a.data(), g.b = b.data();
+    std::vector<float> want[2], got(static_cast<size_t>(g.m * g.n));
+    want[0].resize(got.size()), want[1].resize(got.size());
+    g.c = want[0].data();
+    reference::matmul(g, false);
+    std::vector<BFloat16> rounded_a, rounded_b;
+    for (size_t i = 0; i < a.size() / 4; ++i) rounded_a.emplace_back(a.as<float>()[i]);
+    for (size_t i = 0; i < b.size() / 4; ++i) rounded_b.emplace_back(b.as<float>()[i]);
+    MatmulArgs rounded = g;
+    rounded.dtype = DType::kBF16;
+    rounded.a = rounded_a.data(), rounded.b = rounded_b.data(), rounded.c = want[1].data();
+    reference::matmul(rounded, true);
+    g.bf16 = true;
+    g.c = got.data();
+    on_every_target([&](Target target) {
+      GuardedBuffer scratch(matmul_scratch(g, 2), 64);
+      matmul(g, scratch.data(), 2);
+      EXPECT_TRUE(same_bits(DType::kF32, want[has_bf16_dot(target)].data(), got.data(), got.size()));
+    });
+  }
+}
+
 // A transposed operand of more rows than are copied at once.
 TEST(Gemm, MatmulCopiesATransposedOperandInPieces) {
   Random random(7);

@@ -36,6 +36,7 @@ bool two_products(const RnnGradientArgs& a) { return a.kind == RnnKind::kGru && 
 // The product for dR of `gates` gates: rows of `left`, whose gates are width apart, times rows of `right`.
 MatmulArgs weight_product(const RnnGradientArgs& a, int64_t rows, int64_t gates, int64_t width, int64_t right_width) {
   MatmulArgs m;
+  m.bf16 = a.r_kind == WeightKind::kBF16;
   m.m = gates * a.hidden;
   m.n = a.hidden;
   m.k = rows;

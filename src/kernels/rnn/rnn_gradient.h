@@ -24,8 +24,7 @@ struct RnnGradientArgs {
   bool reverse = false;
   bool coupled = false;              // LSTM
   bool linear_before_reset = false;  // GRU
-  // kF32 or kBF16: of the products with R, before which bf16 rounds both operands; targets without vdpbf16ps round R
-  // only.
+  // kF32 or, where product_kind(kBF16) is that, kBF16: of the products, before which both operands are rounded.
   WeightKind r_kind = WeightKind::kF32;
 
   const float* r = nullptr;      // [G H, H], plain
