@@ -8,6 +8,7 @@ own, all of which live at the same time and wait: in each of `--rounds` rounds t
 changes, of one step that wakes threads and caches and `--steps` that are timed. What disturbs the machine for longer
 than a round so disturbs all. Medians of all timed steps are compared. TensorFlow is timed with and without XLA. Peak
 memory is that of the process over the idle engine's, after two steps. A peer whose venv is missing is left out.
+Where the CPU multiplies BF16, the peers train in it too, in their mixed precision; elsewhere it only slows them down.
 """
 
 from __future__ import annotations
@@ -91,10 +92,19 @@ class LowpStepper:
         self.trainer.step(self.inputs, self.labels)
 
 
-def tensorflow_stepper(name: str, xla: bool, threads: int) -> Callable[[], Any]:
+def multiplies_bf16() -> bool:
+    """Whether this CPU does."""
+    return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+
+
+def tensorflow_stepper(name: str, precision: str, xla: bool, threads: int) -> Callable[[], Any]:
     """The same in TensorFlow's venv."""
+    import keras
     import tensorflow as tf
     import tf_steps
+
+    if precision == "bf16":
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -119,7 +129,7 @@ def serve(engine: str, name: str, precision: str, threads: int) -> None:
     importlib.import_module(_PACKAGES[engine])
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if engine.startswith("tensorflow"):
-        step = tensorflow_stepper(name, engine.endswith("xla"), threads)
+        step = tensorflow_stepper(name, precision, engine.endswith("xla"), threads)
     else:
         step = (LowpStepper if engine == "lowp" else torch_stepper)(name, precision, threads)
     step()
@@ -179,8 +189,9 @@ class Contender:
 
 
 def compare(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of one network: peers in FP32, lowp in each precision."""
-    peers = [(e, "fp32") for e in ("torch", "tensorflow", "tensorflow-xla") if options.pythons[e].exists()]
+    """Rows of one network: peers in FP32 and perhaps BF16, lowp in each precision."""
+    theirs = ("fp32", "bf16") if multiplies_bf16() and "bf16" in options.precisions else ("fp32",)
+    peers = [(e, p) for p in theirs for e in ("torch", "tensorflow", "tensorflow-xla") if options.pythons[e].exists()]
     contenders: list[Contender] = []
     try:
         for engine, precision in [*peers, *(("lowp", p) for p in options.precisions)]:
@@ -199,7 +210,9 @@ def compare(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         row = {"model": name, "engine": c.engine, "precision": c.precision, "median_ms": statistics.median(c.ms)}
         rows.append(row | {"min_ms": min(c.ms)} | c.memory)
     for row in rows:
-        row["versus_peers"] = min(r["median_ms"] for r in rows[: len(peers)]) / row["median_ms"] if peers else None
+        for precision in theirs:
+            best = min((r["median_ms"] for r in rows[: len(peers)] if r["precision"] == precision), default=None)
+            row[f"versus_{precision}"] = None if best is None else best / row["median_ms"]
     return rows
 
 
@@ -227,7 +240,8 @@ def main() -> None:
     }
     if not options.json:
         print(
-            f"{'network':11} {'engine':14} {'':5} {'median ms':>10} {'min ms':>8} {'x peers':>8} {'peak MiB':>9}",
+            f"{'network':11} {'engine':14} {'':5} {'median ms':>10} {'min ms':>8}"
+            f" {'x FP32':>8} {'x BF16':>8} {'peak MiB':>9}",
             flush=True,
         )
     rows: list[dict[str, Any]] = []
@@ -236,7 +250,7 @@ def main() -> None:
         for r in found:
             print(
                 f"{r['model']:11} {r['engine']:14} {r['precision']:5} {r['median_ms']:10.1f} {r['min_ms']:8.1f}"
-                f" {r['versus_peers'] or 0:8.2f} {r['peak_mib']:9.0f}",
+                f" {r['versus_fp32'] or 0:8.2f} {r.get('versus_bf16') or 0:8.2f} {r['peak_mib']:9.0f}",
                 file=sys.stderr if options.json else sys.stdout,
                 flush=True,
             )

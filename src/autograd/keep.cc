@@ -36,7 +36,7 @@ void keep_recurrences_in(ir::Graph& graph, DType dtype) {
     if (dtype == DType::kBF16 && (back || is_lowp(node, "LSTM", "GRU"))) {
       auto attrs = node->attrs.get<ops::RecurrenceAttrs>();
       attrs.bf16_products = true;
-      node->attrs = ir::Attrs::make(std::move(attrs));
+      node->attrs = ir::Attrs::make(ops::RecurrenceAttrs(attrs));
     }
     if (!back) continue;
     for (size_t i : {ops::kBackGates, ops::kBackY, ops::kBackCells}) {

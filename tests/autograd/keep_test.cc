@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/backward.h"
+#include "kernels/gemm/gemm.h"
 #include "support/graphs.h"
 
 namespace lowp {
@@ -52,8 +53,10 @@ TEST(Keep, RecurrencesInSixteenBits) {
     for (const auto& [dtype, tolerance] : {std::pair{DType::kBF16, 0.02}, std::pair{DType::kF16, 0.0025}}) {
       const Stack stored(lstm, dtype);
       const std::vector<Tensor> have = test::run_ok(*test::session_for(stored.graph), stored.inputs);
-      EXPECT_TRUE(have[0].same_bits(want[0]));
-      for (size_t i = 1; i < want.size(); ++i) {
+      // The forward pass keeps its bits, unless its products are of bf16.
+      const bool rounded = dtype == DType::kBF16 && kernels::product_kind(dtype) == kernels::WeightKind::kBF16;
+      EXPECT_EQ(have[0].same_bits(want[0]), !rounded);
+      for (size_t i = rounded ? 0 : 1; i < want.size(); ++i) {
         const std::vector<double> a = ops::to_doubles(have[i]), b = ops::to_doubles(want[i]);
         double error = 0, norm = 0;
         for (size_t k = 0; k < a.size(); ++k) error += (a[k] - b[k]) * (a[k] - b[k]), norm += b[k] * b[k];

@@ -1,4 +1,4 @@
-"""Training has the same bits on every instruction set, in every precision."""
+"""Training has the same bits on every instruction set, in every precision; bf16 also where it is multiplied as such."""
 
 import os
 import subprocess
@@ -40,7 +40,25 @@ def plain():
     return digests("scalar")
 
 
-@pytest.mark.parametrize("isa", ["avx2", "avx512", "emu512"])
+@pytest.fixture(scope="module")
+def emulated():
+    return digests("emu512")
+
+
+def of(precisions, lines):
+    return [line for line in lines.splitlines() if line.split()[0] in precisions]
+
+
+@pytest.mark.parametrize("isa", ["avx2", "avx512", "avx512_vnni"])
 def test_bits(isa, plain):
     assert plain.count("\n") == 15
     assert digests(isa) == plain
+
+
+def test_emulated_bits(plain, emulated):
+    assert of(["fp32", "fp16"], emulated) == of(["fp32", "fp16"], plain)
+    assert of(["bf16"], emulated) != of(["bf16"], plain)
+
+
+def test_bf16_has_the_bits_of_its_emulation(emulated):
+    assert digests("avx512_bf16") == emulated
