@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/gemm/dot.inl.h"
+#include "kernels/gemm/requantize.inl.h"
 #include "kernels/gemm/tiles.h"
 
 namespace lowp::LOWP_TARGET {
@@ -75,7 +76,7 @@ class Prefetch {
 // one step.
 template <typename Step, int MR, int NP>
 [[gnu::always_inline]] inline void one_tile(const TileArgs& t, const char* b, void* out, const int32_t* bias,
-                                            Prefetch& prefetch) {
+                                            Prefetch& prefetch, [[maybe_unused]] int64_t column) {
   using Acc = typename Step::Acc;
   using A = typename Step::A;
   constexpr int64_t kStep = Step::kStep, kUnroll = Step::kUnroll, kMany = kUnroll * kStep, kLines = Step::kBytesB / 64;
@@ -131,6 +132,9 @@ template <typename Step, int MR, int NP>
       }
     }
   }
+  if constexpr (Step::kRequantizes == NP) {
+    if (t.requantize != nullptr) return requantize_tile<MR>(*t.requantize, acc, column);
+  }
   if (first || left != Step::kBlock) flush();
 }
 
@@ -141,7 +145,7 @@ void tile(const TileArgs& t) {
   const int32_t* bias = t.bias;
   Prefetch prefetch(t);
   for (int64_t g = 0; g < t.groups; ++g) {
-    one_tile<Step, MR, NP>(t, b, out, bias, prefetch);
+    one_tile<Step, MR, NP>(t, b, out, bias, prefetch, g * NP * 16);
     b += NP * t.b_stride;
     out += NP * 16 * sizeof(float);
     if (bias != nullptr) bias += NP * 16;
@@ -152,6 +156,7 @@ struct FloatSum {
   static constexpr int kLatency = 8;
   using Acc = F32;
   static constexpr bool kHasTail = false;
+  static constexpr int kRequantizes = 0;
   static constexpr int64_t kBlock = kernels::kBlockK;
   [[gnu::always_inline]] static bool begins(const TileArgs& t) { return !t.accumulate; }
   [[gnu::always_inline]] static F32 start(const int32_t*, int) { return zero(); }
@@ -247,6 +252,7 @@ struct IntSum {
   static constexpr int kLatency = 2;  // of an addition; products are not in the chain
   using Acc = I32;
   static constexpr bool kHasTail = false;
+  static constexpr int kRequantizes = 0;  // panels: TileSet::requantizes
   static constexpr int64_t kBlock = INT64_MAX;
   [[gnu::always_inline]] static bool begins(const TileArgs&) { return true; }
   [[gnu::always_inline]] static I32 start(const int32_t* bias, int panel) {
@@ -260,6 +266,10 @@ struct IntSum {
 #if defined(LOWP_HAS_DOT)
 struct StepDot : IntSum {
   using A = uint8_t;
+#if !defined(__AVX2__) || defined(__AVX512F__)
+  // Writing the sums of a tile of 14 x 2 and reading them again takes longer than 16 columns' products of K = 8.
+  static constexpr int kRequantizes = 2;
+#endif
   static constexpr int kLatency = 8;
   static constexpr int kUnroll = 1;
   static constexpr int64_t kStep = 4;
@@ -431,6 +441,7 @@ constexpr TileSet make_tiles(kernels::RowForm form) {
   set.form = form;
   set.vectors = kPanelVectors;
   set.latency = Step::kLatency;
+  set.requantizes = Step::kRequantizes;
   add_panels<Step, Rows>(set);
   return set;
 }
