@@ -50,7 +50,7 @@ void run(benchmark::State& state, const Layer& l, const Kind& kind, int threads)
   auto in = *AlignedBuffer::zeroed(static_cast<size_t>(l.in * l.in * l.c) * 4);
   auto out = *AlignedBuffer::zeroed(static_cast<size_t>(a.out_h * a.out_w * l.n) * 4);
   auto weights = *AlignedBuffer::zeroed(packed_conv_bytes(kind.weights, l.n, l.c, l.kernel, l.kernel, 1));
-  std::vector<float> scale(static_cast<size_t>(l.n), 1.0f);
+  std::vector<float> scale(static_cast<size_t>(l.n), 1e-3f);
   std::vector<int32_t> bias(static_cast<size_t>(l.n), 3);
   a.in = in.data(), a.out = out.data(), a.weights = weights.data();
   a.epilogue.activation = Activation::kRelu;

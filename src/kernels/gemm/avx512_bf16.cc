@@ -1,4 +1,5 @@
-// AVX-512 with BF16: vdpbf16ps tiles; the rest is avx512_vnni's.
+// AVX-512 with BF16: vdpbf16ps tiles and their epilogue; the rest is avx512_vnni's.
+#include "kernels/gemm/epilogue.inl.h"
 #include "kernels/gemm/gemm.inl.h"
 
 namespace lowp::avx512_bf16 {
@@ -23,7 +24,7 @@ const kernels::GemmTable gemm_kernels = {
     .gather = nullptr,
     .expand_bf16 = nullptr,
     .expand_f16 = nullptr,
-    .epilogue_f32 = nullptr,
+    .epilogue_f32 = epilogue_tile<FloatIn>,  // rounds to bf16 in one instruction
     .epilogue_s32 = nullptr,
 };
 

@@ -1,6 +1,7 @@
 #include "kernels/gemm/driver.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/status.h"
 #include "base/thread_pool.h"
@@ -260,7 +261,7 @@ class Block {
     out_bytes_ = dtype_bits(e.out) / 8;
     residual_bytes_ = dtype_bits(e.residual_dtype) / 8;
     epilogue_ = job.b_kind == WeightKind::kS8 ? plan.table->epilogue_s32 : plan.table->epilogue_f32;
-    requantized_ = job.b_kind == WeightKind::kS8 && is_requantized(e) && job.c_places.run == 0;
+    requantized_ = plan.tiles->requantizes != 0 && job.c_places.run == 0 && is_requantized(job);
   }
 
   void run(int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
@@ -459,12 +460,17 @@ class Block {
              [&](int64_t row, int64_t count, int64_t place) { epilogue_(outputs(row, count, place)); });
   }
 
-  // Whether epilogue.h's formula with one multiplication holds.
-  static bool is_requantized(const Epilogue& e) {
+  // Whether epilogue.h's formula with one multiplication holds, and no sum can leave an int32 by it: multipliers of at
+  // most 1/4 and a residual of at most 2^27 steps, as in any sane model.
+  static bool is_requantized(const GemmJob& job) {
+    const Epilogue& e = *job.epilogue;
     const bool in_clamp =
         e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
-    return (e.out == DType::kU8 || e.out == DType::kI8) && in_clamp &&
-           (e.residual == nullptr || e.residual_dtype == DType::kU8 || e.residual_dtype == DType::kI8);
+    if ((e.out != DType::kU8 && e.out != DType::kI8) || !in_clamp) return false;
+    if (e.residual != nullptr && e.residual_dtype != DType::kU8 && e.residual_dtype != DType::kI8) return false;
+    bool fits = e.residual == nullptr || std::fabs(e.residual_scale * e.out_inv_scale) <= 0x1p18f;
+    for (int64_t n = job.n0; n < job.n0 + job.n; ++n) fits &= std::fabs(e.scale[n] * e.out_inv_scale) <= 0.25f;
+    return fits;
   }
 
   // Calls body(row, count, place) for pieces of rows [row, row + count) of C that lie ldc apart, the first of them at

@@ -92,7 +92,7 @@ void run(benchmark::State& state, const Shape& s, const Kind& kind, int threads)
   auto a = *AlignedBuffer::zeroed(static_cast<size_t>(s.m * s.k) * 4),
        b = *AlignedBuffer::zeroed(packed_bytes(kind.b, s.k, s.n));
   auto c = *AlignedBuffer::zeroed(static_cast<size_t>(s.m * s.n) * 4);
-  std::vector<float> scale(static_cast<size_t>(s.n), 1.0f);
+  std::vector<float> scale(static_cast<size_t>(s.n), 1e-3f);
   std::vector<int32_t> bias_s32(static_cast<size_t>(s.n), 3);
   GemmArgs g;
   g.m = s.m, g.n = s.n, g.k = s.k, g.a_dtype = kind.a, g.b_kind = kind.b, g.int8_class = kind.int8_class;

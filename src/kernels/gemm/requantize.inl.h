@@ -53,19 +53,26 @@ template <bool kSigned>
 #endif
 }
 
-// 32 columns at a time: the zero point is added and the lower end clamped after packing, where one instruction does it
-// for more of them. q0 and q1 are what to_int gave, 0x80000000 for NaN and for anything too low.
-template <bool kSigned>
-[[gnu::always_inline]] inline void store_pair(uint8_t* p, I32 q0, I32 q1, int zero_point, int low) {
+// 32 columns at a time: the zero point is added and the ends of the clamp are met after packing, where one instruction
+// does it for more of them; the upper one only where kHigh, for values that to_int cannot turn to 0x80000000 for being
+// too high. That is what q0 and q1 have for NaN and for anything too low.
+template <bool kSigned, bool kHigh = false>
+[[gnu::always_inline]] inline void store_pair(uint8_t* p, I32 q0, I32 q1, int zero_point, int low,
+                                              [[maybe_unused]] int high = 0) {
 #if defined(__AVX512F__)
   const __m512i words =
       _mm512_adds_epi16(_mm512_packs_epi32(q0.v, q1.v), _mm512_set1_epi16(static_cast<short>(zero_point)));
   const __m512i floor = _mm512_set1_epi8(static_cast<char>(low));
-  const __m512i bytes = kSigned ? _mm512_max_epi8(_mm512_packs_epi16(words, words), floor)
-                                : _mm512_max_epu8(_mm512_packus_epi16(words, words), floor);
+  __m512i bytes = kSigned ? _mm512_max_epi8(_mm512_packs_epi16(words, words), floor)
+                          : _mm512_max_epu8(_mm512_packus_epi16(words, words), floor);
+  if constexpr (kHigh) {
+    const __m512i ceiling = _mm512_set1_epi8(static_cast<char>(high));
+    bytes = kSigned ? _mm512_min_epi8(bytes, ceiling) : _mm512_min_epu8(bytes, ceiling);
+  }
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, bytes)));
 #elif defined(__AVX2__)
+  static_assert(!kHigh);
   const __m256i zero = _mm256_set1_epi16(static_cast<short>(zero_point)),
                 floor = _mm256_set1_epi8(static_cast<char>(low));
   const __m256i w0 = _mm256_adds_epi16(_mm256_packs_epi32(q0.lo, q0.hi), zero);
@@ -79,7 +86,7 @@ template <bool kSigned>
     I32 r;
     for (int i = 0; i < 16; ++i) {
       const int64_t sum = static_cast<int64_t>(q.v[i]) + zero_point;
-      r.v[i] = static_cast<int32_t>(sum < low ? low : sum);
+      r.v[i] = static_cast<int32_t>(sum < low ? low : kHigh && sum > high ? high : sum);
     }
     return r;
   };
@@ -88,10 +95,10 @@ template <bool kSigned>
 #endif
 }
 
-// The clamp of a quantized output in steps of it, relu and clip included, and its lower end as a stored value.
+// The clamp of a quantized output in steps of it, relu and clip included, and its ends as stored values.
 struct StepsClamp {
   float lower, upper;
-  int low;
+  int low, high;
 };
 template <bool kSigned>
 StepsClamp clamp_of(const Epilogue& e) {
@@ -109,7 +116,8 @@ StepsClamp clamp_of(const Epilogue& e) {
   lower = lower < most ? lower : most;
   upper = upper > least ? upper : least;
   lower = lower < upper ? lower : upper;
-  return {lower, upper, static_cast<int>(__builtin_rintf(lower)) + e.out_zero};
+  return {lower, upper, static_cast<int>(__builtin_rintf(lower)) + e.out_zero,
+          static_cast<int>(__builtin_rintf(upper)) + e.out_zero};
 }
 
 // kSteps: values come in steps of the output.
@@ -117,7 +125,7 @@ template <bool kSigned, bool kSteps>
 struct OutQuantized {
   uint8_t* out;
   F32 inv_scale, lo, hi;
-  int zero_point, low;  // low: the clamp's lower end as a stored value
+  int zero_point, low, high;  // the clamp's ends as stored values
   explicit OutQuantized(const EpilogueArgs& t) : OutQuantized(*t.e, t.out, clamp_of<kSigned>(*t.e)) {}
   OutQuantized(const Epilogue& e, void* to, const StepsClamp& clamp)
       : out(static_cast<uint8_t*>(to)),
@@ -125,32 +133,36 @@ struct OutQuantized {
         lo(set(clamp.lower)),
         hi(set(clamp.upper)),
         zero_point(e.out_zero),
-        low(clamp.low) {}
+        low(clamp.low),
+        high(clamp.high) {}
   [[gnu::always_inline]] void operator()(int64_t at, int lanes, F32 y) const {
     store_quantized<kSigned>(out + at, lanes, to_int(min(max(steps(y), lo), hi)) + set_int(zero_point));
   }
   [[gnu::always_inline]] void pair(int64_t at, F32 y0, F32 y1) const {
     store_pair<kSigned>(out + at, to_int(min(hi, steps(y0))), to_int(min(hi, steps(y1))), zero_point, low);
   }
+  // The same of values that fit an int32 before they are clamped.
+  [[gnu::always_inline]] void fitting_pair(int64_t at, F32 y0, F32 y1) const {
+    store_pair<kSigned, true>(out + at, to_int(steps(y0)), to_int(steps(y1)), zero_point, low, high);
+  }
   [[gnu::always_inline]] F32 steps(F32 y) const { return kSteps ? y : y * inv_scale; }
 };
 
-// A tile's sums, bias included, of MR rows and 32 columns from `column` on, to INT8 without a stay in memory.
+// A tile's sums, bias included, of MR rows and 32 columns from `column` on, to INT8 without a stay in memory. They
+// fit an int32 in steps of the output.
 template <int MR, bool kSigned, bool kResidual>
 [[gnu::always_inline]] inline void requantize_rows(const EpilogueArgs& t, const I32 (&sums)[MR][2], int64_t column) {
   const Epilogue& e = *t.e;
   const RequantIn<false> in[2] = {RequantIn<false>(t, t.n0 + column, 16), RequantIn<false>(t, t.n0 + column + 16, 16)};
   const OutQuantized<kSigned, true> out(t);
-  _Pragma("GCC unroll 16") for (int i = 0; i < MR; ++i) {
-    F32 y[2];
-    for (int p = 0; p < 2; ++p) {
-      if constexpr (kResidual)
-        y[p] = in[p].steps_with(sums[i][p], load_residual_q8(e, t.residual, i * e.residual_ld + column + 16 * p, 16));
-      else
-        y[p] = in[p].steps(sums[i][p]);
+  auto value = [&](int i, int p) LOWP_INLINE {
+    if constexpr (kResidual) {
+      const I32 residual = load_residual_q8(e, t.residual, i * e.residual_ld + column + 16 * p, 16);
+      return in[p].steps_with(sums[i][p], residual);
     }
-    out.pair(i * t.ldc + column, y[0], y[1]);
-  }
+    return in[p].steps(sums[i][p]);
+  };
+  _Pragma("GCC unroll 16") for (int i = 0; i < MR; ++i) out.fitting_pair(i * t.ldc + column, value(i, 0), value(i, 1));
 }
 template <int MR>
 [[gnu::always_inline]] inline void requantize_tile(const EpilogueArgs& t, const I32 (&sums)[MR][2], int64_t column) {

@@ -123,6 +123,8 @@ struct RandomEpilogue {
       bias_s32.push_back(random.range(-20000, 20000));
     }
     if (is_int) {
+      // Steps of the output beyond an int32, now and then.
+      if (n > 0 && random.range(0, 3) == 0) scale[static_cast<size_t>(random.range(0, static_cast<int>(n) - 1))] = 3e4f;
       e.scale = scale.data();
       e.bias_s32 = bias_s32.data();
     } else {

@@ -69,7 +69,7 @@ struct TileSet {
   uint8_t vectors;  // registers of a panel
   uint8_t latency;  // half cycles until a sum can be added to again
   // Panels of the tiles that bring sums from registers to INT8 (TileArgs::requantize), in whole columns and for what
-  // takes one multiplication (epilogue.h), bias added to the sums; 0: none.
+  // takes one multiplication (epilogue.h), bias added to the sums, that leaves them in an int32; 0: none.
   uint8_t requantizes;
 };
 
