@@ -266,8 +266,8 @@ struct IntSum {
 #if defined(LOWP_HAS_DOT)
 struct StepDot : IntSum {
   using A = uint8_t;
-#if !defined(__AVX2__) || defined(__AVX512F__)
-  // Writing the sums of a tile of 14 x 2 and reading them again takes longer than 16 columns' products of K = 8.
+#if !defined(__AVX2__)
+  // Not AVX-512 yet: gcc 12 then spills sums of 9 x 2 and 10 x 2 in the inner loop.
   static constexpr int kRequantizes = 2;
 #endif
   static constexpr int kLatency = 8;
