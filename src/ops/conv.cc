@@ -4,6 +4,7 @@
 
 #include "kernels/conv/conv.h"
 #include "kernels/conv/pack.h"
+#include "kernels/convert/convert.h"
 #include "kernels/depthwise/depthwise.h"
 #include "ops/reference.h"
 
@@ -138,11 +139,11 @@ void emit_depthwise(LowerContext& ctx, const kernels::ConvShape& s, DType dtype,
     call.weights = scratch;
     call.in = step.inputs[0];
     if (dtype != DType::kF32) {
-      kernels::expand_f32(dtype, call.in, x_count, reinterpret_cast<float*>(scratch + at.x), threads);
+      kernels::convert_stored(dtype, call.in, DType::kF32, scratch + at.x, x_count, threads);
       call.in = scratch + at.x;
     }
     if (bias != DType::kInvalid) {
-      kernels::expand_f32(bias, step.inputs[2], s.out_c, reinterpret_cast<float*>(scratch + at.bias), 1);
+      kernels::convert_stored(bias, step.inputs[2], DType::kF32, scratch + at.bias, s.out_c, 1);
       call.epilogue.bias = reinterpret_cast<float*>(scratch + at.bias);
     }
     call.out = step.outputs[0];
@@ -184,7 +185,7 @@ Status lower(LowerContext& ctx) {
     if (bias == DType::kF32) {
       call.epilogue.bias = step.in<float>(2);
     } else if (bias != DType::kInvalid) {
-      kernels::expand_f32(bias, step.inputs[2], s.out_c, reinterpret_cast<float*>(scratch + at.bias), 1);
+      kernels::convert_stored(bias, step.inputs[2], DType::kF32, scratch + at.bias, s.out_c, 1);
       call.epilogue.bias = reinterpret_cast<float*>(scratch + at.bias);
     }
     call.in = step.inputs[0];

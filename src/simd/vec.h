@@ -96,23 +96,17 @@ inline F32 from_bf16_bits(I32 bits) { return bitcast_float(shift_left<16>(bits))
 
 inline F32 load_bf16(const uint16_t* p) { return from_bf16_bits(load_u16(p)); }
 inline F32 load_bf16_n(const uint16_t* p, int n) { return from_bf16_bits(load_u16_n(p, n)); }
-#if defined(__AVX512BF16__)
-// The instruction gives the same bits but for subnormals, which it takes for zero.
-inline bool has_subnormals(F32 a) { return _mm512_fpclass_ps_mask(a.v, 0x20) != 0; }
-inline __m256i round_to_bf16(F32 a) { return (__m256i)_mm512_cvtneps_pbh(a.v); }
 inline void store_bf16(uint16_t* p, F32 a) {
-  if (has_subnormals(a)) [[unlikely]]
-    return store_u16(p, to_bf16_bits(a));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), round_to_bf16(a));
+#if defined(__AVX512BF16__)
+  if (store_bf16_without_subnormals(p, a)) [[likely]]
+    return;
+#endif
+  store_u16(p, to_bf16_bits(a));
 }
 inline void store_bf16_n(uint16_t* p, F32 a, int n) {
-  if (n == 16) return store_bf16(p, a);
+  if (n == kLanes) return store_bf16(p, a);
   store_u16_n(p, to_bf16_bits(a), n);
 }
-#else
-inline void store_bf16(uint16_t* p, F32 a) { store_u16(p, to_bf16_bits(a)); }
-inline void store_bf16_n(uint16_t* p, F32 a, int n) { store_u16_n(p, to_bf16_bits(a), n); }
-#endif
 
 // Calls body(offset, n) for each group of up to 16 of [0, count): whole groups as body(i, 16) with a constant 16, so
 // that after inlining load_n(p, 16) is a plain load.

@@ -197,5 +197,15 @@ inline void store_f16_n(uint16_t* p, F32 a, int n) {
   _mm256_mask_storeu_epi16(p, lanes_mask(n), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }
 
+#if defined(__AVX512BF16__)
+// to_bf16_bits stored, unless a lane is subnormal, which the instruction takes for zero: then false, and nothing is.
+inline bool store_bf16_without_subnormals(uint16_t* p, F32 a) {
+  constexpr int kSubnormal = 0x20;
+  if (_mm512_fpclass_ps_mask(a.v, kSubnormal) != 0) return false;
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(a.v));
+  return true;
+}
+#endif
+
 }  // namespace
 }  // namespace lowp::LOWP_TARGET

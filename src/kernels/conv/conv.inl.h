@@ -115,51 +115,6 @@ void pair_flipped(const void* w, int64_t filter_ld, int64_t first_filter, int64_
   filters_in_all % 2 == 0 ? pack(PairRows<true>{panel}) : pack(PairRows<false>{panel});
 }
 
-void transpose(DType dtype, const void* x, int64_t ld, int64_t count, int channels, float* dst, int64_t dst_ld) {
-  for_storage(dtype, [&](auto s) {
-    using S = decltype(s);
-    for (int64_t i = 0; i < count; i += 16) {
-      const int n = up_to_16(count - i);
-      const typename S::T* from = as<S>(x) + i * ld;
-      float block[256], turned[256];
-      if (sizeof(typename S::T) == sizeof(float) && n == 16 && channels == 16) {
-        transpose_16x16(reinterpret_cast<const float*>(from), ld, turned);
-      } else {
-        for (int r = 0; r < 16; ++r) store(block + r * 16, r < n ? S::load(from + r * ld, channels) : zero());
-        transpose_16x16(block, 16, turned);
-      }
-      for (int c = 0; c < channels; ++c) {
-        if (n == 16)
-          store(dst + c * dst_ld + i, load(turned + c * 16));
-        else
-          store_n(dst + c * dst_ld + i, load(turned + c * 16), n);
-      }
-    }
-  });
-}
-
-void transpose_words(const void* x, int64_t ld, int64_t count, int channels, void* dst, int64_t dst_ld) {
-  const auto* from = static_cast<const uint16_t*>(x);
-  auto* to = static_cast<uint16_t*>(dst);
-  for (int64_t i = 0; i < count; i += 32) {
-    float block[256], turned[256];
-    auto fill = [&](int64_t left, int lanes) LOWP_INLINE {
-      for (int r = 0; r < 16; ++r) {
-        const uint16_t* low = from + (i + 2 * r) * ld;
-        I32 pair = set_int(0);
-        if (2 * r + 1 < left)
-          pair = pair_words(low, low + ld, lanes);
-        else if (2 * r < left)
-          pair = load_u16_n(low, lanes);
-        store(block + r * 16, bitcast_float(pair));
-      }
-    };
-    count - i >= 32 && channels == 16 ? fill(32, 16) : fill(count - i, channels);
-    transpose_16x16(block, 16, turned);
-    for (int c = 0; c < channels; ++c) __builtin_memcpy(to + c * dst_ld + i, turned + c * 16, 64);
-  }
-}
-
 void pack_columns(DType dtype, const void* const* rows, int64_t count, int64_t first, int lanes, int at, float* dst) {
   for_storage(dtype, [&](auto s) {
     using S = decltype(s);
@@ -222,13 +177,6 @@ void column_sums(DType dtype, const void* x, int64_t ld, int64_t count, int chan
   });
 }
 
-void expand(DType dtype, const void* x, int64_t count, float* dst) {
-  for_storage(dtype, [&](auto s) {
-    using S = decltype(s);
-    for_lanes(count, [&](int64_t i, int lanes) LOWP_INLINE { store_n(dst + i, S::load(as<S>(x) + i, lanes), lanes); });
-  });
-}
-
 void depthwise_input(DType dy_dtype, DType dx_dtype, const void* const* dy, const int32_t* tap, int64_t taps,
                      const float* w, int64_t w_ld, int64_t channels, void* dx) {
   for_storage(dy_dtype, [&](auto s) {
@@ -279,8 +227,8 @@ void depthwise_weight(DType x_dtype, DType dy_dtype, const void* const* x, const
 }  // namespace
 
 extern const kernels::ConvTable conv_table;
-const kernels::ConvTable conv_table = {
-    pack_filters,     pair_filters, pack_flipped,     pair_flipped, transpose, transpose_words, pack_columns,
-    pack_overlapping, pair_columns, pair_overlapping, column_sums,  expand,    depthwise_input, depthwise_weight};
+const kernels::ConvTable conv_table = {pack_filters, pair_filters,     pack_flipped,    pair_flipped,
+                                       pack_columns, pack_overlapping, pair_columns,    pair_overlapping,
+                                       column_sums,  depthwise_input,  depthwise_weight};
 
 }  // namespace lowp::LOWP_TARGET

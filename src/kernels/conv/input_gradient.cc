@@ -52,10 +52,6 @@ void for_phases(const ConvShape& s, Body&& body) {
   }
 }
 
-WeightKind kind_of(const ConvInputGradientArgs& a) {
-  return a.dy_dtype == a.w_dtype ? product_kind(a.w_dtype) : WeightKind::kF32;
-}
-
 // The phase as a convolution of dy without strides.
 ConvArgs conv_of(const ConvInputGradientArgs& a, const Phase& h, const Phase& w) {
   const ConvShape& s = a.shape;
@@ -68,7 +64,7 @@ ConvArgs conv_of(const ConvInputGradientArgs& a, const Phase& h, const Phase& w)
   c.pad_top = h.pad, c.pad_left = w.pad;
   c.groups = s.groups;
   c.in_dtype = a.dy_dtype;
-  c.weight_kind = kind_of(a);
+  c.weight_kind = product_kind(a.dy_dtype, a.w_dtype);
   c.epilogue.out = a.dx_dtype;
   c.in = a.dy;
   c.out_ld = s.stride_w * s.in_c;
@@ -155,7 +151,8 @@ size_t conv_input_gradient_scratch(const ConvInputGradientArgs& a, int threads) 
   size_t most = 0;
   for_phases(s, [&](const Phase& h, const Phase& w) {
     if (h.taps * w.taps == 0) return;
-    const size_t packed = packed_flipped_bytes(kind_of(a), s.out_c, s.in_c / s.groups, h.taps * w.taps, s.groups);
+    const size_t packed = packed_flipped_bytes(product_kind(a.dy_dtype, a.w_dtype), s.out_c, s.in_c / s.groups,
+                                               h.taps * w.taps, s.groups);
     most = std::max(most, align64(packed) + conv_scratch(conv_of(a, h, w), threads));
   });
   return most;
@@ -174,7 +171,7 @@ void conv_input_gradient(const ConvInputGradientArgs& a, void* scratch, int thre
       chosen[i] = static_cast<int32_t>(kh * s.kernel_w + kw);
     }
     char* packed = static_cast<char*>(scratch);
-    const WeightKind kind = kind_of(a);
+    const WeightKind kind = product_kind(a.dy_dtype, a.w_dtype);
     pack_flipped(kind, a.w_dtype, a.w, s.out_c, s.in_c / s.groups, s.taps(), s.groups, chosen, taps, packed, threads);
     ConvArgs c = conv_of(a, h, w);
     c.weights = packed;

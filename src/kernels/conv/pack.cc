@@ -81,13 +81,6 @@ void pack_flipped(WeightKind kind, DType dtype, const void* w, int64_t out_c, in
   });
 }
 
-void expand_f32(DType dtype, const void* x, int64_t count, float* dst, int threads) {
-  const ConvTable& table = LOWP_SELECT_TABLE(conv_table);
-  parallel_ranges(threads, count, kGrainElements, 16, [&](int64_t begin, int64_t end) {
-    table.expand(dtype, at(x, begin, dtype), end - begin, dst + begin);
-  });
-}
-
 void pack_depthwise_f32(DType dtype, const void* w, int64_t c, int64_t taps, float* dst) {
   const int64_t columns = round_up(c, kPanel);
   auto value = [&](int64_t i) {

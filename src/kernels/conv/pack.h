@@ -22,9 +22,6 @@ size_t packed_flipped_bytes(WeightKind kind, int64_t out_c, int64_t in_c_per_gro
 void pack_flipped(WeightKind kind, DType dtype, const void* w, int64_t out_c, int64_t in_c_per_group, int64_t taps,
                   int64_t groups, const int32_t* chosen, int64_t chosen_count, void* dst, int threads);
 
-// count elements of x as f32.
-void expand_f32(DType dtype, const void* x, int64_t count, float* dst, int threads);
-
 // Depthwise weights C x 1 x KH x KW as pack_depthwise has them: [taps][round_up(C, 16)].
 void pack_depthwise_f32(DType dtype, const void* w, int64_t c, int64_t taps, float* dst);
 

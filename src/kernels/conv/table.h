@@ -28,10 +28,6 @@ struct ConvTable {
   // are even, written to any.
   void (*pair_flipped)(const void* w, int64_t filter_ld, int64_t first_filter, int64_t filters, int64_t filters_in_all,
                        int channels, int64_t taps, const int32_t* chosen, int64_t chosen_count, void* dst);
-  // dst[c * dst_ld + i] = x[i * ld + c] for i < count and c < channels <= 16.
-  void (*transpose)(DType dtype, const void* x, int64_t ld, int64_t count, int channels, float* dst, int64_t dst_ld);
-  // dst[c * dst_ld + i] of 16-bit elements; i goes on with zeros to a multiple of 32.
-  void (*transpose_words)(const void* x, int64_t ld, int64_t count, int channels, void* dst, int64_t dst_ld);
   // dst[i * 16 + at + l] = rows[i][first + l] for i < count and l < lanes.
   void (*pack_columns)(DType dtype, const void* const* rows, int64_t count, int64_t first, int lanes, int at,
                        float* dst);
@@ -43,7 +39,6 @@ struct ConvTable {
   void (*pair_overlapping)(const void* const* rows, int64_t count, int64_t first, int at, void* dst);
   // sums[c] = or += the sum over i in order of x[i * ld + c], in blocks of 256 rows; begins: or +=, from the first.
   void (*column_sums)(DType dtype, const void* x, int64_t ld, int64_t count, int channels, bool begins, float* sums);
-  void (*expand)(DType dtype, const void* x, int64_t count, float* dst);
   // dx[c] = p after, for t in order, p = fma(dy[t][c], w[tap[t] * w_ld + c], p) from 0.
   void (*depthwise_input)(DType dy_dtype, DType dx_dtype, const void* const* dy, const int32_t* tap, int64_t taps,
                           const float* w, int64_t w_ld, int64_t channels, void* dx);

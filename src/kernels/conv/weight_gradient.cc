@@ -6,6 +6,7 @@
 #include "kernels/conv/gradient.h"
 #include "kernels/conv/table.h"
 #include "kernels/conv/taps.h"
+#include "kernels/convert/convert.h"
 #include "kernels/gemm/driver.h"
 #include "kernels/select.h"
 
@@ -68,7 +69,7 @@ int64_t tile_width(const TileSet& tiles) {
 Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
   const ConvShape& s = a.shape;
   Plan p{};
-  p.pairs = a.x_dtype == a.dy_dtype && product_kind(a.x_dtype) == WeightKind::kBF16;
+  p.pairs = product_kind(a.x_dtype, a.dy_dtype) == WeightKind::kBF16;
   p.element = p.pairs ? 2 : 4;
   p.tiles = p.pairs ? gemm_table(active_target())->bf16_dot : gemm_table(active_target())->f32;
   p.in_c = s.in_c / s.groups;
@@ -161,24 +162,22 @@ class WeightGradient {
   // Channels [first, first + kSideBySide * 16) of the slab of dy.
   void turn(int64_t first) {
     const int64_t end = std::min(first + kSideBySide * kPanel, p_.out_c);
-    auto channels = [&](int64_t o) { return static_cast<int>(std::min(kPanel, end - o)); };
-    auto dy = [&](int64_t k, int64_t o) {
-      return static_cast<const char*>(a_.dy) + ((k0_ + k) * s_.out_c + group_ * p_.out_c + o) * bytes_of(a_.dy_dtype);
+    auto dy = [&](int64_t o) {
+      return static_cast<const char*>(a_.dy) + (k0_ * s_.out_c + group_ * p_.out_c + o) * bytes_of(a_.dy_dtype);
     };
-    for (int64_t k = 0; k < count_; k += kPixelsAtOnce) {
-      const int64_t pixels = std::min(kPixelsAtOnce, count_ - k);
-      for (int64_t o = first; o < end; o += kPanel) {
-        char* to = turned(o) + k * p_.element;
-        if (p_.pairs)
-          table_.transpose_words(dy(k, o), s_.out_c, pixels, channels(o), to, p_.turned_ld);
-        else
-          table_.transpose(a_.dy_dtype, dy(k, o), s_.out_c, pixels, channels(o), reinterpret_cast<float*>(to),
-                           p_.turned_ld);
+    if (p_.pairs) {
+      transpose_words({a_.dy_dtype, dy(first), s_.out_c, end - first, count_, turned(first), p_.turned_ld});
+      if (depth_ > count_) {  // the last pair's other half
+        for (int64_t o = first; o < end; ++o) std::memset(turned(o) + count_ * p_.element, 0, 2);
       }
+    } else {
+      expand_matrix({a_.dy_dtype, true, dy(first), s_.out_c, end - first, count_,
+                     reinterpret_cast<float*>(turned(first)), p_.turned_ld});
     }
     if (a_.db == nullptr) return;
     for (int64_t o = first; o < end; o += kPanel) {
-      table_.column_sums(a_.dy_dtype, dy(0, o), s_.out_c, count_, channels(o), k0_ == 0, a_.db + group_ * p_.out_c + o);
+      table_.column_sums(a_.dy_dtype, dy(o), s_.out_c, count_, static_cast<int>(std::min(kPanel, end - o)), k0_ == 0,
+                         a_.db + group_ * p_.out_c + o);
     }
   }
 

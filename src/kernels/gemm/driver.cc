@@ -1,7 +1,6 @@
 #include "kernels/gemm/driver.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/status.h"
 #include "base/thread_pool.h"
@@ -261,7 +260,6 @@ class Block {
     out_bytes_ = dtype_bits(e.out) / 8;
     residual_bytes_ = dtype_bits(e.residual_dtype) / 8;
     epilogue_ = job.b_kind == WeightKind::kS8 ? plan.table->epilogue_s32 : plan.table->epilogue_f32;
-    requantized_ = plan.tiles->requantizes != 0 && job.c_places.run == 0 && is_requantized(job);
   }
 
   void run(int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
@@ -423,7 +421,14 @@ class Block {
       t.bias = starts(e.bias_s32 + job_.n0 + column, columns, t.acc_ld);
     const int64_t fetched = t.prefetch_step * s.groups * (t.b_stride / 64);
     float* acc = reinterpret_cast<float*>(scratch_);
-    auto outputs = [&](int64_t row, int64_t count, int64_t place) {
+    for (; i < end; ++i) {
+      const int64_t r0 = first_row(i), count = first_row(i + 1) - r0;
+      t.rows = tile_.rows + r0;
+      t.acc = acc + (r0 - begin) * t.acc_ld;
+      p_.tiles->tile[count][s.np](t);
+      t.prefetch = static_cast<const char*>(t.prefetch) + fetched;
+    }
+    for_runs(start_ + begin, rows, [&](int64_t row, int64_t count, int64_t place) {
       EpilogueArgs out{
           .e = &e,
           .acc = acc + (row - start_ - begin) * t.acc_ld,
@@ -440,37 +445,8 @@ class Block {
         out.residual =
             static_cast<const char*>(e.residual) + (row * e.residual_ld + job_.n0 + column) * residual_bytes_;
       }
-      return out;
-    };
-    const bool in_registers = requantized_ && s.np == p_.tiles->requantizes && columns == t.acc_ld;
-    for (; i < end; ++i) {
-      const int64_t r0 = first_row(i), count = first_row(i + 1) - r0;
-      t.rows = tile_.rows + r0;
-      t.acc = acc + (r0 - begin) * t.acc_ld;
-      EpilogueArgs out;
-      if (in_registers) {
-        out = outputs(start_ + r0, count, (start_ + r0) * job_.ldc);
-        t.requantize = &out;
-      }
-      p_.tiles->tile[count][s.np](t);
-      t.prefetch = static_cast<const char*>(t.prefetch) + fetched;
-    }
-    if (in_registers) return;
-    for_runs(start_ + begin, rows,
-             [&](int64_t row, int64_t count, int64_t place) { epilogue_(outputs(row, count, place)); });
-  }
-
-  // Whether epilogue.h's formula with one multiplication holds, and no sum can leave an int32 by it: multipliers of at
-  // most 1/4 and a residual of at most 2^27 steps, as in any sane model.
-  static bool is_requantized(const GemmJob& job) {
-    const Epilogue& e = *job.epilogue;
-    const bool in_clamp =
-        e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
-    if ((e.out != DType::kU8 && e.out != DType::kI8) || !in_clamp) return false;
-    if (e.residual != nullptr && e.residual_dtype != DType::kU8 && e.residual_dtype != DType::kI8) return false;
-    bool fits = e.residual == nullptr || std::fabs(e.residual_scale * e.out_inv_scale) <= 0x1p18f;
-    for (int64_t n = job.n0; n < job.n0 + job.n; ++n) fits &= std::fabs(e.scale[n] * e.out_inv_scale) <= 0.25f;
-    return fits;
+      epilogue_(out);
+    });
   }
 
   // Calls body(row, count, place) for pieces of rows [row, row + count) of C that lie ldc apart, the first of them at
@@ -525,7 +501,6 @@ class Block {
   int64_t expanded_from_ = 0, expanded_to_ = -1;  // panels
   TileArgs tile_{};
   EpilogueFn epilogue_;
-  bool requantized_;
   int64_t out_bytes_, residual_bytes_;
 };
 

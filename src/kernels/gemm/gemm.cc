@@ -123,8 +123,9 @@ bool expands_weights(WeightKind kind) {
   return kind == WeightKind::kF16 || (kind == WeightKind::kBF16 && gemm_table(active_target())->bf16_dot == nullptr);
 }
 
-WeightKind product_kind(DType dtype) {
-  return dtype == DType::kBF16 && !expands_weights(WeightKind::kBF16) ? WeightKind::kBF16 : WeightKind::kF32;
+WeightKind product_kind(DType a, DType b) {
+  const bool dot = a == DType::kBF16 && b == DType::kBF16 && !expands_weights(WeightKind::kBF16);
+  return dot ? WeightKind::kBF16 : WeightKind::kF32;
 }
 
 std::vector<KernelChoice> gemm_candidates(const GemmArgs& args, int threads) {

@@ -53,9 +53,10 @@ bool gemm_supported(DType a_dtype, WeightKind b_kind);
 // once (expand_packed) gives the same bits, takes twice the memory, and is faster for few rows.
 bool expands_weights(WeightKind kind);
 
-// How a product of two operands that vary, both of `dtype`, is computed on the active target: kBF16 where dtype is and
-// the target has vdpbf16ps, else kF32, to which 16-bit operands are expanded exactly.
-WeightKind product_kind(DType dtype);
+// How a product of two operands that vary is computed on the active target: kBF16 where both are and the target has
+// vdpbf16ps, else kF32, to which 16-bit operands are expanded exactly.
+WeightKind product_kind(DType a, DType b);
+inline WeightKind product_kind(DType both) { return product_kind(both, both); }
 
 // Both operands dynamic: C[i] = epilogue(A[i] x B[i]) for each batch item i, computed as product_kind says. Each
 // operand is row-major or transposed: of its two strides one is 1. Offsets of the items are given by strides (0

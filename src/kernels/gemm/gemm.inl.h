@@ -6,7 +6,6 @@
 #pragma once
 
 #include "kernels/gemm/dot.inl.h"
-#include "kernels/gemm/requantize.inl.h"
 #include "kernels/gemm/tiles.h"
 
 namespace lowp::LOWP_TARGET {
@@ -76,7 +75,7 @@ class Prefetch {
 // one step.
 template <typename Step, int MR, int NP>
 [[gnu::always_inline]] inline void one_tile(const TileArgs& t, const char* b, void* out, const int32_t* bias,
-                                            Prefetch& prefetch, [[maybe_unused]] int64_t column) {
+                                            Prefetch& prefetch) {
   using Acc = typename Step::Acc;
   using A = typename Step::A;
   constexpr int64_t kStep = Step::kStep, kUnroll = Step::kUnroll, kMany = kUnroll * kStep, kLines = Step::kBytesB / 64;
@@ -132,9 +131,6 @@ template <typename Step, int MR, int NP>
       }
     }
   }
-  if constexpr (Step::kRequantizes == NP) {
-    if (t.requantize != nullptr) return requantize_tile<MR>(*t.requantize, acc, column);
-  }
   if (first || left != Step::kBlock) flush();
 }
 
@@ -145,7 +141,7 @@ void tile(const TileArgs& t) {
   const int32_t* bias = t.bias;
   Prefetch prefetch(t);
   for (int64_t g = 0; g < t.groups; ++g) {
-    one_tile<Step, MR, NP>(t, b, out, bias, prefetch, g * NP * 16);
+    one_tile<Step, MR, NP>(t, b, out, bias, prefetch);
     b += NP * t.b_stride;
     out += NP * 16 * sizeof(float);
     if (bias != nullptr) bias += NP * 16;
@@ -156,7 +152,6 @@ struct FloatSum {
   static constexpr int kLatency = 8;
   using Acc = F32;
   static constexpr bool kHasTail = false;
-  static constexpr int kRequantizes = 0;
   static constexpr int64_t kBlock = kernels::kBlockK;
   [[gnu::always_inline]] static bool begins(const TileArgs& t) { return !t.accumulate; }
   [[gnu::always_inline]] static F32 start(const int32_t*, int) { return zero(); }
@@ -252,7 +247,6 @@ struct IntSum {
   static constexpr int kLatency = 2;  // of an addition; products are not in the chain
   using Acc = I32;
   static constexpr bool kHasTail = false;
-  static constexpr int kRequantizes = 0;  // panels: TileSet::requantizes
   static constexpr int64_t kBlock = INT64_MAX;
   [[gnu::always_inline]] static bool begins(const TileArgs&) { return true; }
   [[gnu::always_inline]] static I32 start(const int32_t* bias, int panel) {
@@ -266,10 +260,6 @@ struct IntSum {
 #if defined(LOWP_HAS_DOT)
 struct StepDot : IntSum {
   using A = uint8_t;
-#if !defined(__AVX2__)
-  // Not AVX-512 yet: gcc 12 then spills sums of 9 x 2 and 10 x 2 in the inner loop.
-  static constexpr int kRequantizes = 2;
-#endif
   static constexpr int kLatency = 8;
   static constexpr int kUnroll = 1;
   static constexpr int64_t kStep = 4;
@@ -441,7 +431,6 @@ constexpr TileSet make_tiles(kernels::RowForm form) {
   set.form = form;
   set.vectors = kPanelVectors;
   set.latency = Step::kLatency;
-  set.requantizes = Step::kRequantizes;
   add_panels<Step, Rows>(set);
   return set;
 }

@@ -22,18 +22,6 @@ inline constexpr int64_t kBlockK = 256;  // the contract's block
 // Sums that are kept until an epilogue takes them: 4 KB of L1.
 inline constexpr int64_t kMaxAcc = 1024;
 
-struct EpilogueArgs {
-  const Epilogue* e;
-  const void* acc;  // [rows][acc_ld]
-  int64_t acc_ld;
-  int rows, cols;
-  int64_t n0;            // channel of the first column, for bias and scale
-  void* out;             // first element
-  int64_t ldc;           // elements
-  const void* residual;  // first element, or null
-  bool bias_added;       // the sums hold bias_s32 already
-};
-
 struct TileArgs {
   const void* const* rows;  // rows[t * rows_stride + i]: tap t of row i
   int64_t rows_stride;
@@ -49,8 +37,6 @@ struct TileArgs {
   int64_t acc_ld = 0;             // elements
   const int32_t* bias = nullptr;  // INT8: what sums start from, [groups * panels * 16], or null
   bool accumulate = false;        // float: partial sums are added to what acc holds
-  // INT8 of a TileSet that requantizes: the sums end where this says, and acc is not touched.
-  const EpilogueArgs* requantize = nullptr;
 };
 using TileFn = void (*)(const TileArgs&);
 
@@ -68,9 +54,6 @@ struct TileSet {
   RowForm form;
   uint8_t vectors;  // registers of a panel
   uint8_t latency;  // half cycles until a sum can be added to again
-  // Panels of the tiles that bring sums from registers to INT8 (TileArgs::requantize), in whole columns and for what
-  // takes one multiplication (epilogue.h), bias added to the sums, that leaves them in an int32; 0: none.
-  uint8_t requantizes;
 };
 
 // Copies `taps` runs of c elements (at rows[t * stride]) to a contiguous row, converted, and pads it with zeros to a
@@ -79,6 +62,17 @@ using GatherFn = void (*)(const void* const* rows, int64_t stride, int64_t taps,
 // Expands panels of 16-bit weights in K2N16 to f32 K1N16: k rows (even), panels at dst + p * k * 16.
 using ExpandFn = void (*)(const void* b, int64_t b_stride, int64_t k, int64_t panels, float* dst);
 
+struct EpilogueArgs {
+  const Epilogue* e;
+  const void* acc;  // [rows][acc_ld]
+  int64_t acc_ld;
+  int rows, cols;
+  int64_t n0;            // channel of the first column, for bias and scale
+  void* out;             // first element
+  int64_t ldc;           // elements
+  const void* residual;  // first element, or null
+  bool bias_added;       // the sums hold bias_s32 already
+};
 using EpilogueFn = void (*)(const EpilogueArgs&);
 
 enum class Gather : uint8_t {
