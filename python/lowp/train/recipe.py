@@ -206,10 +206,11 @@ class DataParallel:
 
 @dataclass(frozen=True)
 class Compile:
-    """[compile]: the engine made of the trained model; `samples` calibrate it."""
+    """[compile]: the engine made of the trained model; `samples` calibrate it; `target` as in :func:`lowp.compile`."""
 
     precision: Literal["fp32", "bf16", "fp16", "int8", "auto"] = "fp32"
     samples: int = _limited(100, least=1)
+    target: Literal["", "vnni", "avx2"] = ""
     strict: bool = False
 
 

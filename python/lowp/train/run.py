@@ -297,7 +297,13 @@ class Run:
             if c.precision in ("int8", "auto") and trained is None:
                 samples = list(self.task.calibration(name, c.samples))
             engines[name] = compile_model(
-                model, c.precision, samples, strict=c.strict, threads=self.recipe.train.threads, progress=False
+                model,
+                c.precision,
+                samples,
+                target=c.target,
+                strict=c.strict,
+                threads=self.recipe.train.threads,
+                progress=False,
             )
             files[name] = folder / f"{name}.lowp"
             engines[name].save(files[name])

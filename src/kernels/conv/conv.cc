@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include "kernels/conv/order.h"
 #include "kernels/conv/taps.h"
 #include "kernels/gemm/driver.h"
 
@@ -49,6 +50,7 @@ struct Source {
   Geometry geometry;
   const char* in;    // of the group; or the padded copy
   const char* zero;  // a pixel of padding
+  PixelOrder order;
 };
 
 void pointwise_rows(const void* context, int64_t m0, int64_t count, int64_t, const void** out) {
@@ -85,6 +87,47 @@ void tap_rows(const void* context, int64_t m0, int64_t count, int64_t stride, co
   }
 }
 
+// As tap_rows, in the order's order: whether a tap is inside is the same for all pixels of a run.
+void ordered_rows(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) {
+  const Source& s = *static_cast<const Source*>(context);
+  const ConvArgs& a = *s.args;
+  const int64_t pixel = a.in_ld * static_cast<int64_t>(s.geometry.bytes), line = a.in_w * pixel;
+  for (int64_t i = 0; i < count;) {
+    const PixelOrder::Run run = s.order.run_at(m0 + i, count - i, a.batch);
+    const int64_t step = run.down ? a.stride_h * line : a.stride_w * pixel;
+    const int64_t ih = run.oh * a.stride_h - a.pad_top, iw = run.ow * a.stride_w - a.pad_left;
+    const char* first = s.in + (run.b * a.in_h + ih) * line + iw * pixel;
+    for (int64_t kh = 0, tap = 0; kh < a.kernel_h; ++kh) {
+      for (int64_t kw = 0; kw < a.kernel_w; ++kw, ++tap) {
+        const void** to = out + tap * stride + i;
+        if (((run.outside >> tap) & 1) != 0) {
+          std::fill_n(to, run.count, s.zero);
+          continue;
+        }
+        const char* at = first + kh * a.dilation_h * line + kw * a.dilation_w * pixel;
+        for (int64_t j = 0; j < run.count; ++j) to[j] = at + j * step;
+      }
+    }
+    i += run.count;
+  }
+}
+
+// Where output pixel `row` lies, and those after it in its line or rectangle.
+RowRun output_run(const void* context, int64_t row) {
+  const Source& s = *static_cast<const Source*>(context);
+  const ConvArgs& a = *s.args;
+  const int64_t line = a.out_line != 0 ? a.out_line : a.out_w * a.out_ld;
+  const int64_t image = a.out_line != 0 ? a.out_image : a.out_h * line;
+  PixelOrder::Run run{row / a.out_w / a.out_h, row / a.out_w % a.out_h, row % a.out_w, 0, false, 0};
+  if (s.order.count != 0)
+    run = s.order.run_at(row, INT64_MAX, a.batch);
+  else
+    run.count = a.out_w - run.ow;
+  const int64_t pixel = (run.b * a.out_h + run.oh) * a.out_w + run.ow, residual_ld = a.epilogue.residual_ld;
+  return {run.count, run.b * image + run.oh * line + run.ow * a.out_ld, run.down ? line : a.out_ld, pixel * residual_ld,
+          (run.down ? a.out_w : 1) * residual_ld};
+}
+
 GemmJob job_of(const ConvArgs& a, const Geometry& g) {
   LOWP_CHECK(gemm_supported(a.in_dtype, a.weight_kind));
   LOWP_CHECK(a.in_c % a.groups == 0 && a.out_c % a.groups == 0);
@@ -98,10 +141,10 @@ GemmJob job_of(const ConvArgs& a, const Geometry& g) {
   job.b_kind = a.weight_kind;
   job.int8_class = a.int8_class;
   job.rows = g.padded_copy ? padded_rows : g.pointwise ? pointwise_rows : tap_rows;
-  if (g.pointwise) job.row_bytes = a.in_ld * static_cast<int64_t>(g.bytes);
+  if (job.taps == 1) job.row_bytes = a.stride_w * a.in_ld * static_cast<int64_t>(g.bytes);  // within a line
   job.slack = g.padded_copy;
   job.ldc = a.out_ld;
-  if (a.out_line != 0) job.c_places = {a.out_w, a.out_h, a.out_line, a.out_image};
+  if (a.out_line != 0) job.run = output_run;
   job.epilogue = &a.epilogue;
   job.choice = a.choice;
   return job;
@@ -144,6 +187,15 @@ void conv(const ConvArgs& a, void* scratch, int threads) {
   const int64_t images = g.padded_copy ? a.batch : 1;
   Epilogue epilogue = a.epilogue;
   job.epilogue = &epilogue;
+  Source source{&a, g, nullptr, zero, {}};
+  job.context = &source;
+  if (job.rows == tap_rows) source.order = PixelOrder::of(a);
+  if (source.order.count != 0) {
+    job.rows = ordered_rows;
+    job.run = output_run;
+    job.pieces = source.order.pieces;
+    job.piece_count = source.order.piece_count;
+  }
   const size_t residual_bytes = static_cast<size_t>(dtype_bits(epilogue.residual_dtype)) / 8;
   for (int64_t b = 0; b < images; ++b) {
     const char* in = static_cast<const char*>(a.in) + static_cast<size_t>(b * a.in_h * a.in_w * a.in_ld) * g.bytes;
@@ -155,8 +207,7 @@ void conv(const ConvArgs& a, void* scratch, int threads) {
     }
     if (g.padded_copy) copy_padded(a, g, in, image, threads);
     for (int64_t group = 0; group < a.groups; ++group) {
-      const Source source{&a, g, g.padded_copy ? image : in + static_cast<size_t>(group * g.in_c) * g.bytes, zero};
-      job.context = &source;
+      source.in = g.padded_copy ? image : in + static_cast<size_t>(group * g.in_c) * g.bytes;
       job.b = static_cast<const char*>(a.weights) + static_cast<size_t>(group) * group_bytes;
       job.c_out = out + static_cast<size_t>(group * g.out_c) * out_bytes;
       job.n0 = group * g.out_c;

@@ -7,7 +7,8 @@
 // padding takes part in the sum like any other value. No im2col of the image: tiles read it through pointers built for
 // each chunk of rows; layers with few channels, and others where that was measured to be faster (KernelChoice::gather),
 // gather the chunk's patches into scratch. A 1x1, stride 1, unpadded convolution is plain
-// GEMM. 1-D convolution: h = 1.
+// GEMM. 1-D convolution: h = 1. Tiles at the edges of the image leave out taps that lie in the padding (order.h), which
+// changes no bit of a result while weights are finite.
 #pragma once
 
 #include <cstddef>

@@ -182,7 +182,10 @@ class Lines {
     if (!p.kernel.finishes) t_.acc = scratch, t_.acc_ld = p.sums_ld;
     sums_.e = &e;
     sums_.acc_ld = t_.acc_ld;
-    sums_.ldc = a.out_ld;
+    sums_.runs = &run_;
+    sums_.run_count = 1;
+    run_.out_step = a.out_ld;
+    run_.residual_step = e.residual_ld;
   }
 
   // Channels [begin, end) of a line (over the whole batch).
@@ -243,7 +246,7 @@ class Lines {
     p_.kernel.tiles(t_);
     if (p_.kernel.finishes) return;
     sums_.acc = static_cast<const char*>(t_.acc) + s.fresh * t_.acc_ld * static_cast<int64_t>(sizeof(float));
-    sums_.rows = static_cast<int>(s.pixels * t_.count - s.fresh);
+    run_.count = s.pixels * t_.count - s.fresh;
     sums_.cols = static_cast<int>(t_.channels);
     sums_.n0 = c0;
     sums_.out = t_.out + s.fresh * a_.out_ld * out_bytes_;
@@ -258,6 +261,7 @@ class Lines {
   LinePointers pointers_;
   DepthwiseTiles t_{};
   EpilogueArgs sums_{};
+  RowRun run_{};
   EpilogueFn epilogue_;
   int64_t out_bytes_, residual_bytes_;
 };

@@ -7,11 +7,11 @@
 
 namespace lowp::kernels {
 
-// Rows of C that do not follow one another: `run` rows lie ldc apart, `lines` such runs `line` elements, and groups of
-// lines `image` elements.
-struct RowPlaces {
-  int64_t run = 0;  // 0: all rows lie ldc apart
-  int64_t lines = 0, line = 0, image = 0;
+// Rows up to `end` whose operand is zero in the taps of `left_out`, a bit each: those are not multiplied, which changes
+// nothing while B is finite.
+struct RowPiece {
+  int64_t end;
+  uint64_t left_out;
 };
 
 struct GemmJob {
@@ -24,13 +24,17 @@ struct GemmJob {
   // out[t * stride + i] = address of the c elements of tap t of row m0 + i, for i in [0, count).
   void (*rows)(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) = nullptr;
   const void* context = nullptr;
-  int64_t row_bytes = 0;  // between rows of a single tap; 0 where they are not evenly spaced
+  int64_t row_bytes = 0;  // between rows of a single tap, nearly everywhere; 0 where they are not evenly spaced
   bool slack = false;     // kGatherSlack bytes may be read from the start of any tap
 
   const void* b = nullptr;
   void* c_out = nullptr;  // row 0, channel n0
   int64_t ldc = 0;
-  RowPlaces c_places = {};
+  // Where `row` lies, and those after it that lie evenly. Null: all rows lie ldc apart, and residual_ld in the
+  // residual.
+  RowRun (*run)(const void* context, int64_t row) = nullptr;
+  const RowPiece* pieces = nullptr;  // tiles stay within them; piece_count 0: all rows are one
+  int piece_count = 0;
   const Epilogue* epilogue = nullptr;
   bool backwards = false;  // panels from the last to the first
   int64_t n0 = 0;          // channel of column 0 in bias, scale and residual

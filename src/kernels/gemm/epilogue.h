@@ -1,6 +1,6 @@
 // What happens to an accumulator before it is stored: shared by gemm, conv and depthwise.
 //
-// Float kinds (acc is f32):   y = act((acc + bias[n]) + r)
+// Float kinds (acc is f32):   y = act((acc + bias[n]) + r), a bias of -0 counting as 0
 // INT8 (acc is s32):          y = act(f32(acc + bias_s32[n]) * scale[n]  (+)  r)
 //
 // where r is the residual, left out when there is none:

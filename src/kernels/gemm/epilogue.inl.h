@@ -35,7 +35,9 @@ enum class Act { kNone, kClip, kGelu, kOther };
 struct FloatIn {
   F32 bias;
   FloatIn(const EpilogueArgs& t, int64_t n, int lanes) : FloatIn(*t.e, n, lanes) {}
-  FloatIn(const Epilogue& e, int64_t n, int lanes) : bias(e.bias ? load_n(e.bias + n, lanes) : LOWP_TARGET::zero()) {}
+  // A bias of -0 counts as 0: so no sum ends as -0, whose sign depends on the zeros that were added.
+  FloatIn(const Epilogue& e, int64_t n, int lanes)
+      : bias(e.bias ? load_n(e.bias + n, lanes) + LOWP_TARGET::zero() : LOWP_TARGET::zero()) {}
   F32 operator()(const void* acc, int64_t at) const { return load(static_cast<const float*>(acc) + at) + bias; }
 };
 struct IntIn {
@@ -200,12 +202,12 @@ void epilogue_loop(const EpilogueArgs& args) {
   Out out(t);
   const F32 lo = set(e.activation == Activation::kRelu ? 0.0f : e.lo), hi = set(e.hi);
   const bool upper = e.activation == Activation::kClip;
-  auto value = [&](const In& in, int64_t i, int64_t n, int lanes) __attribute__((always_inline)) {
+  auto value = [&](const In& in, int64_t acc, int64_t residual, int lanes) __attribute__((always_inline)) {
     if constexpr (kRequant<In> && kResidual) {
-      return in.with_residual(t.acc, i * t.acc_ld + n, load_residual_q8(e, t.residual, i * e.residual_ld + n, lanes));
+      return in.with_residual(t.acc, acc, load_residual_q8(e, t.residual, residual, lanes));
     }
-    F32 y = in(t.acc, i * t.acc_ld + n);
-    if constexpr (kResidual) y = add_residual(e, t.residual, i * e.residual_ld + n, lanes, y);
+    F32 y = in(t.acc, acc);
+    if constexpr (kResidual) y = add_residual(e, t.residual, residual, lanes, y);
     if constexpr (kAct == Act::kClip) {
       y = max(lo, y);
       if (upper) y = min(hi, y);
@@ -214,19 +216,32 @@ void epilogue_loop(const EpilogueArgs& args) {
     if constexpr (kAct == Act::kOther) y = apply_activation(e, y);
     return y;
   };
+  // body(acc, out, residual): elements of each row.
+  auto for_rows = [&](auto&& body) __attribute__((always_inline)) {
+    int64_t acc = 0;
+    const kernels::RowRun *r = t.runs, *end = r + t.run_count;
+    do {
+      const kernels::RowRun run = *r;
+      int64_t out = run.out, residual = run.residual;
+      for (int64_t i = run.count; i > 0; --i, acc += t.acc_ld, out += run.out_step, residual += run.residual_step)
+        body(acc, out, residual);
+    } while (++r != end);
+  };
   int64_t first = 0;
   if constexpr (kHasPair<Out>) {
     for (; first + 32 <= t.cols; first += 32) {
       const In in0(t, t.n0 + first, 16), in1(t, t.n0 + first + 16, 16);
-      for (int64_t i = 0; i < t.rows; ++i) {
-        out.pair(i * t.ldc + first, value(in0, i, first, 16), value(in1, i, first + 16, 16));
-      }
+      for_rows([&](int64_t acc, int64_t at, int64_t residual) __attribute__((always_inline)) {
+        acc += first, residual += first;
+        out.pair(at + first, value(in0, acc, residual, 16), value(in1, acc + 16, residual + 16, 16));
+      });
     }
   }
   auto columns = [&](int64_t at, int lanes) __attribute__((always_inline)) {
     const int64_t n = first + at;
     const In in(t, t.n0 + n, lanes);
-    for (int64_t i = 0; i < t.rows; ++i) out(i * t.ldc + n, lanes, value(in, i, n, lanes));
+    for_rows([&](int64_t acc, int64_t to, int64_t residual)
+                 __attribute__((always_inline)) { out(to + n, lanes, value(in, acc + n, residual + n, lanes)); });
   };
   for_lanes(t.cols - first, columns);
 }

@@ -96,6 +96,19 @@ template <typename Step, int MR, int NP>
   clear();
   int64_t left = Step::kBlock;
   for (int64_t tap = 0; tap < t.taps; ++tap) {
+    if (tap < 64 && ((t.left_out >> tap) & 1) != 0) [[unlikely]] {
+      b += t.c / kStep * Step::kBytesB;
+      if (t.c < left) {
+        left -= t.c;
+      } else {
+        if (left != Step::kBlock) {
+          flush();
+          clear();
+        }
+        left = Step::kBlock - (t.c - left) % Step::kBlock;
+      }
+      continue;
+    }
     const void* const* rows = t.rows + tap * t.rows_stride;
     const A* a[MR];
     LOWP_UNROLL for (int i = 0; i < MR; ++i) a[i] = static_cast<const A*>(rows[i]);

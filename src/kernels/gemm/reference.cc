@@ -106,7 +106,7 @@ void finish(const Epilogue& e, float y, int64_t m, int64_t n, void* out, int64_t
   store(e, out, m * ldc + n, activate(e, y));
 }
 void finish_f32(const Epilogue& e, float acc, int64_t m, int64_t n, void* out, int64_t ldc) {
-  finish(e, acc + (e.bias != nullptr ? e.bias[n] : 0.0f), m, n, out, ldc);
+  finish(e, acc + (e.bias != nullptr ? e.bias[n] + 0.0f : 0.0f), m, n, out, ldc);
 }
 void finish_s32(const Epilogue& e, int64_t acc, int64_t m, int64_t n, void* out, int64_t ldc) {
   acc += e.bias_s32 != nullptr ? e.bias_s32[n] : 0;

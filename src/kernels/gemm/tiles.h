@@ -37,6 +37,7 @@ struct TileArgs {
   int64_t acc_ld = 0;             // elements
   const int32_t* bias = nullptr;  // INT8: what sums start from, [groups * panels * 16], or null
   bool accumulate = false;        // float: partial sums are added to what acc holds
+  uint64_t left_out = 0;          // taps, a bit each, that are not read: A is zero there
 };
 using TileFn = void (*)(const TileArgs&);
 
@@ -62,15 +63,23 @@ using GatherFn = void (*)(const void* const* rows, int64_t stride, int64_t taps,
 // Expands panels of 16-bit weights in K2N16 to f32 K1N16: k rows (even), panels at dst + p * k * 16.
 using ExpandFn = void (*)(const void* b, int64_t b_stride, int64_t k, int64_t panels, float* dst);
 
+// Rows of C that lie evenly, the first at element `out` and the others `out_step` elements apart; so in the residual.
+struct RowRun {
+  int64_t count;
+  int64_t out, out_step;
+  int64_t residual, residual_step;
+};
+
 struct EpilogueArgs {
   const Epilogue* e;
   const void* acc;  // [rows][acc_ld]
   int64_t acc_ld;
-  int rows, cols;
+  const RowRun* runs;  // of the rows, in order
+  int run_count;
+  int cols;
   int64_t n0;            // channel of the first column, for bias and scale
-  void* out;             // first element
-  int64_t ldc;           // elements
-  const void* residual;  // first element, or null
+  void* out;             // the first column of what runs count from
+  const void* residual;  // likewise, or null
   bool bias_added;       // the sums hold bias_s32 already
 };
 using EpilogueFn = void (*)(const EpilogueArgs&);
