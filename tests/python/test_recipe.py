@@ -153,7 +153,14 @@ def test_options_of_a_model():
 
 def test_the_digest_is_of_what_decides_the_result(tmp_path):
     digest = recipe.parse(GOOD, tmp_path / "r.toml").digest
-    for same in ("train.threads=2", "log.every=3", "train.folder=elsewhere", "train.keep=1", "optimizer.eps=1e-8"):
+    for same in (
+        "train.threads=2",
+        "log.every=3",
+        "train.folder=elsewhere",
+        "train.keep=1",
+        "optimizer.eps=1e-8",
+        "compile.precision=fp16",
+    ):
         assert recipe.parse(GOOD, tmp_path / "r.toml", [same]).digest == digest
     assert recipe.parse(GOOD, Path("/somewhere/else.toml")).digest == digest
     for other in (

@@ -229,7 +229,8 @@ class Log:
 class Recipe:
     """A recipe that was read and checked.
 
-    `digest` is a SHA-256 of everything that decides the result: not of threads, logs and folders to write to.
+    `digest` is a SHA-256 of everything that decides the trained model: not of threads, logs, folders to write to and what
+    is compiled of it.
     """
 
     model: Model
@@ -483,7 +484,7 @@ def _digest(path: Path, sections: Mapping[str, Any]) -> str:
     left_out = {("train", "threads"), ("train", "folder"), ("train", "keep"), ("data", "prefetch")}
     content: dict[str, Any] = {}
     for name, section in sections.items():
-        if name == "log" or section is None:
+        if name in ("log", "compile") or section is None:
             continue
         values = {f.name: getattr(section, f.name) for f in fields(section) if (name, f.name) not in left_out}
         # As relative paths, so that a recipe has the same digest wherever its folder lies.
