@@ -229,8 +229,8 @@ class Log:
 class Recipe:
     """A recipe that was read and checked.
 
-    `digest` is a SHA-256 of everything that decides the trained model: not of threads, logs, folders to write to and what
-    is compiled of it.
+    `digest` is a SHA-256 of everything that decides the trained model: not of threads, logs, folders to write to and
+    what is compiled of it.
     """
 
     model: Model
