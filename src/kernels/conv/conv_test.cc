@@ -56,9 +56,7 @@ constexpr Kind kKinds[] = {
     {DType::kU8, WeightKind::kS8, Int8Class::kA7Oct},
 };
 
-void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
-  SCOPED_TRACE(std::string(s.name) + ", " + std::string(dtype_name(kind.in)) + ", seed " + std::to_string(seed));
-  Random random(seed);
+ConvArgs args_of(const Shape& s) {
   ConvArgs a;
   a.batch = s.batch, a.in_h = s.in_h, a.in_w = s.in_w, a.in_c = s.in_c, a.out_c = s.out_c;
   a.kernel_h = s.kernel_h, a.kernel_w = s.kernel_w, a.stride_h = s.stride_h, a.stride_w = s.stride_w;
@@ -66,6 +64,13 @@ void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
   a.groups = s.groups;
   a.out_h = (s.in_h + s.pad_top + s.pad_bottom - (s.kernel_h - 1) * s.dilation_h - 1) / s.stride_h + 1;
   a.out_w = (s.in_w + s.pad_left + s.pad_right - (s.kernel_w - 1) * s.dilation_w - 1) / s.stride_w + 1;
+  return a;
+}
+
+void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
+  SCOPED_TRACE(std::string(s.name) + ", " + std::string(dtype_name(kind.in)) + ", seed " + std::to_string(seed));
+  Random random(seed);
+  ConvArgs a = args_of(s);
   a.in_dtype = kind.in;
   a.weight_kind = kind.weights;
   a.int8_class = kind.int8_class;
@@ -158,12 +163,7 @@ TEST(Conv, OrderCoversAllPixels) {
   int ordered = 0;
   for (const Shape& s : kShapes) {
     SCOPED_TRACE(s.name);
-    ConvArgs a;
-    a.batch = s.batch, a.in_h = s.in_h, a.in_w = s.in_w, a.kernel_h = s.kernel_h, a.kernel_w = s.kernel_w;
-    a.stride_h = s.stride_h, a.stride_w = s.stride_w, a.dilation_h = s.dilation_h, a.dilation_w = s.dilation_w;
-    a.pad_top = s.pad_top, a.pad_left = s.pad_left;
-    a.out_h = (s.in_h + s.pad_top + s.pad_bottom - (s.kernel_h - 1) * s.dilation_h - 1) / s.stride_h + 1;
-    a.out_w = (s.in_w + s.pad_left + s.pad_right - (s.kernel_w - 1) * s.dilation_w - 1) / s.stride_w + 1;
+    const ConvArgs a = args_of(s);
     const PixelOrder order = PixelOrder::of(a);
     if (order.count == 0) continue;
     ++ordered;

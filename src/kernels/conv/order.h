@@ -12,8 +12,8 @@
 namespace lowp::kernels {
 
 struct PixelOrder {
-  // Output pixels [oh, oh + h) x [ow, ow + w) of each image, all of whose taps are inside the image but those of
-  // `outside`, a bit each, which all are not.
+  // Output pixels [oh, oh + h) x [ow, ow + w) of each image. The taps of `outside`, a bit each, lie in the padding for
+  // all of them, the others inside the image.
   struct Rectangle {
     int64_t begin;  // position of the first in the order
     int64_t oh, h, ow, w;

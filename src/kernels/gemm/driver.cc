@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/status.h"
 #include "base/thread_pool.h"
 #include "kernels/gemm/plan.h"
 
@@ -94,7 +93,7 @@ class Block {
     int64_t end() const { return begin + rows; }
   };
   static_assert(sizeof(Tile) == kTileBytes);
-  // Lists the chunk's tiles of at most max_rows rows.
+  // Lists the chunk's tiles of at most max_rows rows. Gathered rows have all their taps, and pieces mean nothing.
   void list_tiles(int max_rows) {
     if (listed_rows_ == max_rows) return;
     listed_rows_ = max_rows;
@@ -110,9 +109,10 @@ class Block {
       }
       row = end;
     };
-    for (int i = 0; i < job_.piece_count && row < rows_; ++i) {
+    const int pieces = p_.gather == nullptr ? job_.piece_count : 0;
+    for (int i = 0; i < pieces && row < rows_; ++i) {
       const int64_t end = std::min(job_.pieces[i].end - start_, rows_);
-      if (end > row) list_piece(end, p_.gather == nullptr ? job_.pieces[i].left_out : 0);
+      if (end > row) list_piece(end, job_.pieces[i].left_out);
     }
     if (row < rows_) list_piece(rows_, 0);
   }
