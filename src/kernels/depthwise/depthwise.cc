@@ -78,6 +78,7 @@ Plan plan_of(const DepthwiseArgs& a) {
              .dilation = static_cast<int>(a.dilation_w),
              .out_w = a.out_w,
              .epilogue = &a.epilogue,
+             .range = output_range(a.epilogue),
              .columns = (a.c + kPanel - 1) / kPanel * kPanel,
              .finishes = false};
   p.kernel = active_table().choose(p.shape);
@@ -181,6 +182,7 @@ class Lines {
     t_.out_ld = a.out_ld;
     if (!p.kernel.finishes) t_.acc = scratch, t_.acc_ld = p.sums_ld;
     sums_.e = &e;
+    sums_.range = p.shape.range;
     sums_.acc_ld = t_.acc_ld;
     sums_.runs = &run_;
     sums_.run_count = 1;

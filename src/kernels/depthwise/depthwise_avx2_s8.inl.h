@@ -229,8 +229,9 @@ template <typename Taps, int P, int KH, int KW, int S, bool kHigh, typename Colu
 struct Finish {
   static constexpr int kOne = 0x4b000000;
   Vec zero, low, high, sign;
-  explicit Finish(const Epilogue& e) {
-    const Range r(e);
+  explicit Finish(const DepthwiseShape& shape) {
+    const Epilogue& e = *shape.epilogue;
+    const Range r(shape);
     zero = _mm256_set1_epi16(static_cast<short>(e.out_zero + r.shift));
     low = _mm256_set1_epi8(static_cast<char>(r.low + r.shift));
     high = _mm256_set1_epi8(static_cast<char>(r.high + r.shift));
@@ -239,7 +240,7 @@ struct Finish {
   static bool takes(const DepthwiseShape& shape) {
     const Epilogue& e = *shape.epilogue;
     const bool quantized = e.out == DType::kU8 || e.out == DType::kI8;
-    if (!quantized || !is_clamp(e) || e.residual != nullptr || e.scale == nullptr || Range(e).low < e.out_zero)
+    if (!quantized || !is_clamp(e) || e.residual != nullptr || e.scale == nullptr || Range(shape).low < e.out_zero)
       return false;
     F32 least = LOWP_TARGET::zero(), most = LOWP_TARGET::zero(), bias = LOWP_TARGET::zero();
     for_lanes(
@@ -273,18 +274,10 @@ struct Finish {
   // The clamp's ends as stored values.
   struct Range {
     int low, high, shift;
-    explicit Range(const Epilogue& e) : shift(e.out == DType::kI8 ? 128 : 0) {
-      EpilogueArgs args{};
-      args.e = &e;
-      auto ends = [&](const auto& o) {
-        low = o.low;
-        high = static_cast<int>(__builtin_rintf(first(o.hi))) + e.out_zero;
-      };
-      if (shift != 0)
-        ends(OutQuantized<true, true>(args));
-      else
-        ends(OutQuantized<false, true>(args));
-    }
+    explicit Range(const DepthwiseShape& shape)
+        : low(shape.range.low),
+          high(static_cast<int>(__builtin_rintf(shape.range.upper)) + shape.epilogue->out_zero),
+          shift(shape.epilogue->out == DType::kI8 ? 128 : 0) {}
   };
 };
 
@@ -304,7 +297,7 @@ template <typename Taps, int P, int KH, int KW, int S, typename Columns>
 void tile_s8_by32(const DepthwiseTiles& t) {
   using L = Layout<Taps, KH, KW, S>;
   const DepthwiseShape& shape = *t.shape;
-  const Finish finish(*shape.epilogue);
+  const Finish finish(shape);
   const Constants k = {_mm256_set1_epi16(1), _mm256_setzero_si256(),
                        _mm256_set1_epi8(static_cast<char>(shape.in_dtype == DType::kI8 ? 0x80 : 0))};
   const int64_t end = (t.c0 + t.channels + 31) / 32;

@@ -16,8 +16,9 @@ struct DepthwiseShape {
   int kernel_h, kernel_w, stride, dilation;  // the last two along the width
   int64_t out_w;
   const Epilogue* epilogue;
-  int64_t columns;  // round_up(C, 16): channels of packed weights
-  bool finishes;    // what was chosen applies the epilogue
+  OutputRange range;  // of the epilogue
+  int64_t columns;    // round_up(C, 16): channels of packed weights
+  bool finishes;      // what was chosen applies the epilogue
 };
 
 // `count` tiles side by side, each of some neighbouring output pixels of a line, channels [c0, c0 + channels).

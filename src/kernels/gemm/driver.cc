@@ -23,6 +23,8 @@ class Block {
     out_bytes_ = dtype_bits(e.out) / 8;
     residual_bytes_ = dtype_bits(e.residual_dtype) / 8;
     epilogue_ = job.b_kind == WeightKind::kS8 ? plan.table->epilogue_s32 : plan.table->epilogue_f32;
+    range_ = output_range(e);
+    finishes_ = can_finish();
   }
 
   void run(int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
@@ -209,30 +211,57 @@ class Block {
       t.bias = starts(e.bias_s32 + job_.n0 + column, columns, t.acc_ld);
     const int64_t fetched = t.prefetch_step * s.groups * (t.b_stride / 64);
     float* acc = reinterpret_cast<float*>(scratch_);
+    RowRun runs[kMaxAcc / kPanel];
+    int run_count = 0;
+    for_runs(written_, start_ + begin, end - begin, [&](const RowRun& run) { runs[run_count++] = run; });
+    char* const out = static_cast<char*>(job_.c_out) + column * out_bytes_;
+    const char* const residual =
+        e.residual == nullptr ? nullptr : static_cast<const char*>(e.residual) + (job_.n0 + column) * residual_bytes_;
+    const bool finish = finishes_ && s.np == p_.tiles->finishes && columns == t.acc_ld && run_count == 1;
+    TileOutput output;
+    if (finish) {
+      output = {&e, range_, job_.n0 + column, nullptr, runs[0].out_step, nullptr, runs[0].residual_step};
+      t.output = &output;
+    }
     for (; i < stop; ++i) {
       const Tile& tile = tiles_[i];
       t.rows = tile_.rows + tile.begin;
       t.acc = acc + (tile.begin - begin) * t.acc_ld;
       t.left_out = tile.left_out;
+      if (finish) {
+        const int64_t row = tile.begin - begin;
+        output.out = out + (runs[0].out + row * runs[0].out_step) * out_bytes_;
+        if (residual != nullptr)
+          output.residual = residual + (runs[0].residual + row * runs[0].residual_step) * residual_bytes_;
+      }
       p_.tiles->tile[tile.rows][s.np](t);
       t.prefetch = static_cast<const char*>(t.prefetch) + fetched;
     }
-    RowRun runs[kMaxAcc / kPanel];
-    int run_count = 0;
-    for_runs(written_, start_ + begin, end - begin, [&](const RowRun& run) { runs[run_count++] = run; });
-    const char* residual = static_cast<const char*>(e.residual);
+    if (finish) return;
     epilogue_({
         .e = &e,
+        .range = range_,
         .acc = acc,
         .acc_ld = t.acc_ld,
         .runs = runs,
         .run_count = run_count,
         .cols = static_cast<int>(columns),
         .n0 = job_.n0 + column,
-        .out = static_cast<char*>(job_.c_out) + column * out_bytes_,
-        .residual = residual == nullptr ? nullptr : residual + (job_.n0 + column) * residual_bytes_,
+        .out = out,
+        .residual = residual,
         .bias_added = t.bias != nullptr,
     });
+  }
+
+  // Whether tiles may turn their sums into outputs (TileArgs::output).
+  bool can_finish() const {
+    const Epilogue& e = *job_.epilogue;
+    const bool is_int = job_.b_kind == WeightKind::kS8;
+    const bool clamps =
+        e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
+    return p_.tiles->finishes != 0 && p_.k > 0 && (is_int || p_.k <= kBlockK) && clamps &&
+           (e.out == DType::kF32 || (is_int && e.out == DType::kU8)) &&
+           (e.residual == nullptr || e.residual_dtype == e.out);
   }
 
   // A run of the job and its first row: rows are asked for in order, and several tiles may lie in one run.
@@ -299,6 +328,8 @@ class Block {
   int64_t expanded_from_ = 0, expanded_to_ = -1;  // panels
   TileArgs tile_{};
   EpilogueFn epilogue_;
+  OutputRange range_;
+  bool finishes_;
   int64_t out_bytes_, residual_bytes_;
 };
 

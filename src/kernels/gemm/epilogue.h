@@ -70,4 +70,12 @@ struct Epilogue {
   StoredRange out_range;
 };
 
+// What values are limited to before they are stored, relu and clip included. Quantized outputs: in steps of the output,
+// above its zero point; `low` is `lower` as it is stored. Float outputs: no limit is an infinite one.
+struct OutputRange {
+  float lower, upper;
+  int32_t low;
+};
+OutputRange output_range(const Epilogue& e);
+
 }  // namespace lowp::kernels

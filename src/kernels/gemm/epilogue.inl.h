@@ -1,15 +1,13 @@
 // epilogue.h's formula over 16 columns at a time.
 #pragma once
 
-#include "kernels/gemm/tiles.h"
+#include "kernels/gemm/requantize.inl.h"
 #include "simd/math.h"
-#include "simd/vec.h"
 
 namespace lowp::LOWP_TARGET {
 namespace {
 
 using kernels::Activation;
-using kernels::Epilogue;
 using kernels::EpilogueArgs;
 
 F32 apply_activation(const Epilogue& e, F32 x) {
@@ -50,35 +48,11 @@ struct IntIn {
     return to_float(load_int(static_cast<const int32_t*>(acc) + at) + bias) * scale;
   }
 };
-// INT8 to INT8: sums in steps of the output. kBias: the bias is yet to be added.
-template <bool kBias>
-struct RequantIn {
-  I32 bias;
-  F32 multiplier, residual_multiplier, offset;
-  RequantIn(const EpilogueArgs& t, int64_t n, int lanes)
-      : bias(kBias && t.e->bias_s32 ? load_int_n(t.e->bias_s32 + n, lanes) : set_int(0)),
-        multiplier(load_n(t.e->scale + n, lanes) * set(t.e->out_inv_scale)),
-        residual_multiplier(set(t.e->residual_scale * t.e->out_inv_scale)),
-        offset(set(-(static_cast<float>(t.e->residual_zero) * (t.e->residual_scale * t.e->out_inv_scale)))) {}
-  [[gnu::always_inline]] F32 sum(const void* acc, int64_t at) const {
-    I32 v = load_int(static_cast<const int32_t*>(acc) + at);
-    if constexpr (kBias) v = v + bias;
-    return to_float(v);
-  }
-  [[gnu::always_inline]] F32 operator()(const void* acc, int64_t at) const { return sum(acc, at) * multiplier; }
-  [[gnu::always_inline]] F32 with_residual(const void* acc, int64_t at, I32 q) const {
-    return fma(to_float(q), residual_multiplier, fma(sum(acc, at), multiplier, offset));
-  }
-};
 template <typename In>
 constexpr bool kRequant = false;
 template <bool kBias>
 constexpr bool kRequant<RequantIn<kBias>> = true;
 
-[[gnu::always_inline]] inline I32 load_residual_q8(const Epilogue& e, const void* residual, int64_t at, int lanes) {
-  return e.residual_dtype == DType::kU8 ? load_u8_n(static_cast<const uint8_t*>(residual) + at, lanes)
-                                        : load_s8_n(static_cast<const int8_t*>(residual) + at, lanes);
-}
 [[gnu::always_inline]] inline F32 add_residual(const Epilogue& e, const void* residual, int64_t at, int lanes, F32 y) {
   if (e.residual_dtype == DType::kF32) return y + load_n(static_cast<const float*>(residual) + at, lanes);
   if (e.residual_dtype == DType::kBF16) return y + load_bf16_n(static_cast<const uint16_t*>(residual) + at, lanes);
@@ -118,69 +92,19 @@ template <bool kSigned>
 #endif
 }
 
-// 32 columns at a time: the zero point is added and the lower end clamped after packing, where one instruction does it
-// for more of them. q0 and q1 are what to_int gave, 0x80000000 for NaN and for anything too low.
-template <bool kSigned>
-[[gnu::always_inline]] inline void store_pair(uint8_t* p, I32 q0, I32 q1, int zero_point, int low) {
-#if defined(__AVX512F__)
-  const __m512i words =
-      _mm512_adds_epi16(_mm512_packs_epi32(q0.v, q1.v), _mm512_set1_epi16(static_cast<short>(zero_point)));
-  const __m512i floor = _mm512_set1_epi8(static_cast<char>(low));
-  const __m512i bytes = kSigned ? _mm512_max_epi8(_mm512_packs_epi16(words, words), floor)
-                                : _mm512_max_epu8(_mm512_packus_epi16(words, words), floor);
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, bytes)));
-#elif defined(__AVX2__)
-  const __m256i zero = _mm256_set1_epi16(static_cast<short>(zero_point)),
-                floor = _mm256_set1_epi8(static_cast<char>(low));
-  const __m256i w0 = _mm256_adds_epi16(_mm256_packs_epi32(q0.lo, q0.hi), zero);
-  const __m256i w1 = _mm256_adds_epi16(_mm256_packs_epi32(q1.lo, q1.hi), zero);
-  const __m256i bytes = kSigned ? _mm256_max_epi8(_mm256_packs_epi16(w0, w1), floor)
-                                : _mm256_max_epu8(_mm256_packus_epi16(w0, w1), floor);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                      _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
-#else
-  auto finish = [&](I32 q) {
-    I32 r;
-    for (int i = 0; i < 16; ++i) {
-      const int64_t sum = static_cast<int64_t>(q.v[i]) + zero_point;
-      r.v[i] = static_cast<int32_t>(sum < low ? low : sum);
-    }
-    return r;
-  };
-  store_quantized<kSigned>(p, 16, finish(q0));
-  store_quantized<kSigned>(p + 16, 16, finish(q1));
-#endif
-}
-
 // kSteps: values come in steps of the output.
 template <bool kSigned, bool kSteps>
 struct OutQuantized {
   uint8_t* out;
   F32 inv_scale, lo, hi;
-  int zero_point, low;  // low: the clamp's lower end as a stored value
-  explicit OutQuantized(const EpilogueArgs& t) : out(static_cast<uint8_t*>(t.out)) {
-    const Epilogue& e = *t.e;
-    inv_scale = set(e.out_inv_scale);
-    zero_point = e.out_zero;
-    const float least = static_cast<float>(e.out_range.least(kSigned) - e.out_zero),
-                most = static_cast<float>(e.out_range.most(kSigned) - e.out_zero);
-    float lower = least, upper = most;
-    if (e.activation == Activation::kRelu) lower = lower > 0.0f ? lower : 0.0f;
-    if (e.activation == Activation::kClip) {
-      float clip_lo = e.lo * e.out_inv_scale, clip_hi = e.hi * e.out_inv_scale;
-      lower = lower > clip_lo ? lower : clip_lo;
-      upper = upper < clip_hi ? upper : clip_hi;
-    }
-    // A clip range outside what the format holds saturates to the nearer end; a lower end above the upper one yields to
-    // it.
-    lower = lower < most ? lower : most;
-    upper = upper > least ? upper : least;
-    lower = lower < upper ? lower : upper;
-    lo = set(lower);
-    hi = set(upper);
-    low = static_cast<int>(__builtin_rintf(lower)) + e.out_zero;
-  }
+  int zero_point, low;
+  explicit OutQuantized(const EpilogueArgs& t)
+      : out(static_cast<uint8_t*>(t.out)),
+        inv_scale(set(t.e->out_inv_scale)),
+        lo(set(t.range.lower)),
+        hi(set(t.range.upper)),
+        zero_point(t.e->out_zero),
+        low(t.range.low) {}
   [[gnu::always_inline]] void operator()(int64_t at, int lanes, F32 y) const {
     store_quantized<kSigned>(out + at, lanes, to_int(min(max(steps(y), lo), hi)) + set_int(zero_point));
   }
@@ -200,18 +124,15 @@ void epilogue_loop(const EpilogueArgs& args) {
   const EpilogueArgs t = args;
   const Epilogue e = *t.e;
   Out out(t);
-  const F32 lo = set(e.activation == Activation::kRelu ? 0.0f : e.lo), hi = set(e.hi);
-  const bool upper = e.activation == Activation::kClip;
+  const F32 lo = set(t.range.lower), hi = set(t.range.upper);
   auto value = [&](const In& in, int64_t acc, int64_t residual, int lanes) __attribute__((always_inline)) {
     if constexpr (kRequant<In> && kResidual) {
-      return in.with_residual(t.acc, acc, load_residual_q8(e, t.residual, residual, lanes));
+      return in.steps_with(load_int(static_cast<const int32_t*>(t.acc) + acc),
+                           load_residual_q8(e, t.residual, residual, lanes));
     }
     F32 y = in(t.acc, acc);
     if constexpr (kResidual) y = add_residual(e, t.residual, residual, lanes, y);
-    if constexpr (kAct == Act::kClip) {
-      y = max(lo, y);
-      if (upper) y = min(hi, y);
-    }
+    if constexpr (kAct == Act::kClip) y = min(hi, max(lo, y));
     if constexpr (kAct == Act::kGelu) y = gelu(y);
     if constexpr (kAct == Act::kOther) y = apply_activation(e, y);
     return y;

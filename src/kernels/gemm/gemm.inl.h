@@ -26,6 +26,14 @@ using kernels::TileSet;
 // sums.
 #define LOWP_LOAD_AGAIN __asm__ volatile("" ::: "memory")
 
+}  // namespace
+}  // namespace lowp::LOWP_TARGET
+
+#include "kernels/gemm/finish.inl.h"
+
+namespace lowp::LOWP_TARGET {
+namespace {
+
 #if defined(__AVX2__) && !defined(__AVX512F__)
 constexpr int kPanelVectors = 2;
 #else
@@ -75,7 +83,7 @@ class Prefetch {
 // one step.
 template <typename Step, int MR, int NP>
 [[gnu::always_inline]] inline void one_tile(const TileArgs& t, const char* b, void* out, const int32_t* bias,
-                                            Prefetch& prefetch) {
+                                            Prefetch& prefetch, [[maybe_unused]] int64_t column) {
   using Acc = typename Step::Acc;
   using A = typename Step::A;
   constexpr int64_t kStep = Step::kStep, kUnroll = Step::kUnroll, kMany = kUnroll * kStep, kLines = Step::kBytesB / 64;
@@ -94,7 +102,8 @@ template <typename Step, int MR, int NP>
     first = false;
   };
   clear();
-  int64_t left = Step::kBlock;
+  constexpr bool kFinishes = Step::kFinishes == NP;
+  int64_t left = kFinishes && t.output != nullptr ? INT64_MAX : Step::kBlock;
   for (int64_t tap = 0; tap < t.taps; ++tap) {
     if (tap < 64 && ((t.left_out >> tap) & 1) != 0) [[unlikely]] {
       b += t.c / kStep * Step::kBytesB;
@@ -144,6 +153,9 @@ template <typename Step, int MR, int NP>
       }
     }
   }
+  if constexpr (kFinishes) {
+    if (t.output != nullptr) return finish_tile(*t.output, acc, column);
+  }
   if (first || left != Step::kBlock) flush();
 }
 
@@ -154,14 +166,22 @@ void tile(const TileArgs& t) {
   const int32_t* bias = t.bias;
   Prefetch prefetch(t);
   for (int64_t g = 0; g < t.groups; ++g) {
-    one_tile<Step, MR, NP>(t, b, out, bias, prefetch);
+    one_tile<Step, MR, NP>(t, b, out, bias, prefetch, g * NP * 16);
     b += NP * t.b_stride;
     out += NP * 16 * sizeof(float);
     if (bias != nullptr) bias += NP * 16;
   }
 }
 
+// Panels of the tiles that finish (finish.inl.h): where the registers hold what it takes.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+constexpr int kFinishedPanels = 0;
+#else
+constexpr int kFinishedPanels = 2;
+#endif
+
 struct FloatSum {
+  static constexpr int kFinishes = 0;
   static constexpr int kLatency = 8;
   using Acc = F32;
   static constexpr bool kHasTail = false;
@@ -175,6 +195,7 @@ struct FloatSum {
 };
 
 struct StepF32 : FloatSum {
+  static constexpr int kFinishes = kFinishedPanels;
   using A = float;
   static constexpr int kUnroll = kShortSteps;
   static constexpr int64_t kStep = 1;
@@ -257,6 +278,7 @@ struct StepBF16 : FloatSum {
 #endif
 
 struct IntSum {
+  static constexpr int kFinishes = 0;
   static constexpr int kLatency = 2;  // of an addition; products are not in the chain
   using Acc = I32;
   static constexpr bool kHasTail = false;
@@ -272,6 +294,7 @@ struct IntSum {
 
 #if defined(LOWP_HAS_DOT)
 struct StepDot : IntSum {
+  static constexpr int kFinishes = kFinishedPanels;
   using A = uint8_t;
   static constexpr int kLatency = 8;
   static constexpr int kUnroll = 1;
@@ -444,6 +467,7 @@ constexpr TileSet make_tiles(kernels::RowForm form) {
   set.form = form;
   set.vectors = kPanelVectors;
   set.latency = Step::kLatency;
+  set.finishes = Step::kFinishes;
   add_panels<Step, Rows>(set);
   return set;
 }

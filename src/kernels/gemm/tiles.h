@@ -22,6 +22,18 @@ inline constexpr int64_t kBlockK = 256;  // the contract's block
 // Sums that are kept until an epilogue takes them: 4 KB of L1.
 inline constexpr int64_t kMaxAcc = 1024;
 
+// The rows of C, evenly spaced, that a tile of TileSet::finishes panels makes of its sums itself: f32 or, of INT8, u8,
+// with no other residual and activation than can_finish() (driver.cc) lets through.
+struct TileOutput {
+  const Epilogue* e;
+  OutputRange range;
+  int64_t n0;  // channel of the first column, for bias and scale
+  void* out;   // its first column
+  int64_t out_step;
+  const void* residual;  // or null
+  int64_t residual_step;
+};
+
 struct TileArgs {
   const void* const* rows;  // rows[t * rows_stride + i]: tap t of row i
   int64_t rows_stride;
@@ -38,6 +50,9 @@ struct TileArgs {
   const int32_t* bias = nullptr;  // INT8: what sums start from, [groups * panels * 16], or null
   bool accumulate = false;        // float: partial sums are added to what acc holds
   uint64_t left_out = 0;          // taps, a bit each, that are not read: A is zero there
+  // Where the tile is to finish its sums, which then are of all K; acc is not touched. Float: K <= kBlockK. Null: sums
+  // are left in acc.
+  const TileOutput* output = nullptr;
 };
 using TileFn = void (*)(const TileArgs&);
 
@@ -53,8 +68,9 @@ struct TileSet {
   TileFn tile[kMaxTileRows + 1][kMaxTilePanels + 1];
   uint8_t max_rows[kMaxTilePanels + 1];  // rows of the highest tile of so many panels; 0: none
   RowForm form;
-  uint8_t vectors;  // registers of a panel
-  uint8_t latency;  // half cycles until a sum can be added to again
+  uint8_t vectors;   // registers of a panel
+  uint8_t latency;   // half cycles until a sum can be added to again
+  uint8_t finishes;  // panels of the tiles that can turn sums into outputs; 0: none
 };
 
 // Copies `taps` runs of c elements (at rows[t * stride]) to a contiguous row, converted, and pads it with zeros to a
@@ -72,6 +88,7 @@ struct RowRun {
 
 struct EpilogueArgs {
   const Epilogue* e;
+  OutputRange range;
   const void* acc;  // [rows][acc_ld]
   int64_t acc_ld;
   const RowRun* runs;  // of the rows, in order
