@@ -32,6 +32,7 @@ BENCHMARK(transpose_bench)
     ->Args({64, 56, 4})
     ->Args({256, 14, 4})
     ->Args({3, 224, 4})
+    ->Args({3, 224, 1})
     ->Args({64, 56, 1});
 
 void heads_bench(benchmark::State& state) {

@@ -48,7 +48,10 @@ TEST(Layout, Transpose) {
                                    {{8}, {0}},
                                    {{}, {}},
                                    {{3, 0, 2}, {2, 1, 0}},
-                                   {{64, 32, 3}, {2, 0, 1}}};
+                                   {{64, 32, 3}, {2, 0, 1}},
+                                   {{2, 3, 67, 71}, {0, 2, 3, 1}},  // planes to pixels
+                                   {{1, 2, 9, 11}, {0, 2, 3, 1}},
+                                   {{2, 4, 5, 7}, {0, 2, 3, 1}}};
   for (size_t bytes : {1, 2, 4, 8}) {
     for (const Case& c : cases) {
       int rank = static_cast<int>(c.shape.size());
@@ -69,11 +72,11 @@ TEST(Layout, Transpose) {
         }
         memcpy(expected.data() + static_cast<size_t>(r) * bytes, x.data() + static_cast<size_t>(from) * bytes, bytes);
       }
-      for (int threads : {1, 2}) {
+      test::for_each_target([&](int threads) {
         GuardedBuffer<uint8_t> y(n * static_cast<int64_t>(bytes));
         transpose(c.shape.data(), c.perm.data(), rank, bytes, x.data(), y.data(), threads);
         test::expect_same(y, expected);
-      }
+      });
     }
   }
 }
