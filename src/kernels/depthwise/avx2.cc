@@ -1,5 +1,5 @@
 // AVX2: INT8 by vpmaddwd.
-#include "kernels/depthwise/depthwise_avx2.inl.h"
+#include "kernels/depthwise/depthwise_blocks.inl.h"
 
 namespace lowp::avx2 {
 

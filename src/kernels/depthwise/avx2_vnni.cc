@@ -1,5 +1,5 @@
 // AVX2 with AVX-VNNI: INT8 by vpdpbusd.
-#include "kernels/depthwise/depthwise_avx2.inl.h"
+#include "kernels/depthwise/depthwise_blocks.inl.h"
 
 namespace lowp::avx2_vnni {
 

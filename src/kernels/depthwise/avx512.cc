@@ -1,9 +1,9 @@
 // AVX-512: INT8 by vpmaddwd.
-#include "kernels/depthwise/depthwise.inl.h"
+#include "kernels/depthwise/depthwise_blocks.inl.h"
 
 namespace lowp::avx512 {
 
 extern const kernels::DepthwiseTable depthwise_kernels;
-const kernels::DepthwiseTable depthwise_kernels = {choose_any};
+const kernels::DepthwiseTable depthwise_kernels = {choose};
 
 }  // namespace lowp::avx512

@@ -50,17 +50,18 @@ struct Plan {
   size_t thread;
 };
 
-// Channels of a part, at most about `most`, so that parts are equal; their starts are multiples of 32, as many as
+// Channels of a part, at most about `most`, so that parts are equal; their starts are multiples of kBlock, as many as
 // kernels take at once.
+constexpr int64_t kBlock = 64;
 int64_t even_part(int64_t c, int64_t most) {
   const int64_t count = std::max<int64_t>((c + most - 1) / most, 1);
-  return ((c + count - 1) / count + 31) / 32 * 32;
+  return ((c + count - 1) / count + kBlock - 1) / kBlock * kBlock;
 }
-// Calls body(first, last) for the parts of [first, last); the last one takes what would be less than 32.
+// Calls body(first, last) for the parts of [first, last); the last one takes what would be less than kBlock.
 template <typename Body>
 void for_parts(int64_t first, int64_t last, int64_t part, Body&& body) {
   while (first < last) {
-    const int64_t end = last - first < part + 32 ? last : first + part;
+    const int64_t end = last - first < part + kBlock ? last : first + part;
     body(first, end);
     first = end;
   }
@@ -91,7 +92,7 @@ Plan plan_of(const DepthwiseArgs& a) {
   const int64_t all = std::max<int64_t>(a.c, 1), chunk = even_part(a.c, kDepthwiseChunk);
   p.group = a.choice.loop == KernelChoice::Loop::kColumnsOutside ? chunk : all;
   p.part = p.kernel.finishes ? p.group : chunk;
-  p.sums_ld = std::min((a.c + 15) / 16 * 16, chunk + 32);
+  p.sums_ld = std::min((a.c + 15) / 16 * 16, chunk + kBlock);
   p.sums_tiles = std::max<int64_t>(kSums / std::max<int64_t>(p.sums_ld * p.width, 1), 1);
   p.prepared = align64(p.kernel.prepared);
   p.zero_row = align64(static_cast<size_t>(a.c * p.element));

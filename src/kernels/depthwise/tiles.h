@@ -32,7 +32,7 @@ struct DepthwiseTiles {
   const void* const* const* lines;
   const char* first;
   int64_t step, pitch;
-  int64_t c0, channels;  // c0 is a multiple of 32
+  int64_t c0, channels;  // c0 is a multiple of 64
   const void* weights;   // as packed or, where the kernel prepares them, as it left them
   // Sums for the epilogue, f32 or s32, [count * pixels][acc_ld], the first of channel c0; null: the kernel finishes
   // outputs itself.

@@ -1,5 +1,5 @@
-// f32 for depthwise_avx2.inl.h: 8 channels at a time, so that the sums of seven pixels, a kernel row of weights and a
-// column fit.
+// f32 for depthwise_blocks.inl.h: as many channels at a time as a register holds, so that the sums of seven pixels, a
+// kernel row of weights and a column fit AVX2's 16 registers.
 #pragma once
 
 #include "kernels/depthwise/depthwise.inl.h"
@@ -7,6 +7,25 @@
 
 namespace lowp::LOWP_TARGET {
 namespace {
+
+#if defined(__AVX512F__)
+using FloatVec = __m512;
+[[gnu::always_inline]] inline FloatVec load_floats(const float* p) { return _mm512_loadu_ps(p); }
+[[gnu::always_inline]] inline void store_floats(float* p, FloatVec v) { _mm512_storeu_ps(p, v); }
+[[gnu::always_inline]] inline FloatVec set_floats(float v) { return _mm512_set1_ps(v); }
+[[gnu::always_inline]] inline FloatVec clamped(FloatVec v, FloatVec lo, FloatVec hi) {
+  return _mm512_min_ps(hi, _mm512_max_ps(lo, v));
+}
+#else
+using FloatVec = __m256;
+[[gnu::always_inline]] inline FloatVec load_floats(const float* p) { return _mm256_loadu_ps(p); }
+[[gnu::always_inline]] inline void store_floats(float* p, FloatVec v) { _mm256_storeu_ps(p, v); }
+[[gnu::always_inline]] inline FloatVec set_floats(float v) { return _mm256_set1_ps(v); }
+[[gnu::always_inline]] inline FloatVec clamped(FloatVec v, FloatVec lo, FloatVec hi) {
+  return _mm256_min_ps(hi, _mm256_max_ps(lo, v));
+}
+#endif
+constexpr int64_t kFloats = sizeof(FloatVec) / sizeof(float);
 
 // Ends the life of weights: without it gcc 12 keeps them in registers and spills sums.
 #define LOWP_LOAD_AGAIN __asm__ volatile("" ::: "memory")
@@ -29,8 +48,8 @@ class FloatAnywhere {
   [[gnu::always_inline]] void channel(int64_t c) { byte_ = c * 4; }
   [[gnu::always_inline]] void row(int kh) { row_ = lines_[kh] + column_; }
   template <int j>
-  [[gnu::always_inline]] __m256 load() const {
-    return _mm256_loadu_ps(reinterpret_cast<const float*>(static_cast<const char*>(row_[j]) + byte_));
+  [[gnu::always_inline]] FloatVec load() const {
+    return load_floats(reinterpret_cast<const float*>(static_cast<const char*>(row_[j]) + byte_));
   }
 
  private:
@@ -44,23 +63,23 @@ class Steps {
  public:
   explicit Steps(int64_t step) : step_(step), step3_(3 * step), step5_(5 * step), step7_(7 * step) {}
   template <int k>
-  [[gnu::always_inline]] __m256 load(const char* base) const {
+  [[gnu::always_inline]] FloatVec load(const char* base) const {
     if constexpr (k == 0) {
-      return _mm256_loadu_ps(reinterpret_cast<const float*>(base));
+      return load_floats(reinterpret_cast<const float*>(base));
     } else if constexpr (k >= 8) {
       return load<k - 8>(base + 8 * step_);
     } else {
-      __m256 v;
-      __asm__ volatile("vmovups (%1,%2,%c3), %0" : "=x"(v) : "r"(base), "r"(index<k>()), "i"(scale(k)));
+      FloatVec v;
+      __asm__ volatile("vmovups (%1,%2,%c3), %0" : "=v"(v) : "r"(base), "r"(index<k>()), "i"(scale(k)));
       return v;
     }
   }
   template <int k>
-  [[gnu::always_inline]] void store(char* base, __m256 v) const {
+  [[gnu::always_inline]] void store(char* base, FloatVec v) const {
     if constexpr (k == 0)
-      _mm256_storeu_ps(reinterpret_cast<float*>(base), v);
+      store_floats(reinterpret_cast<float*>(base), v);
     else
-      __asm__ volatile("vmovups %2, (%0,%1,%c3)" : : "r"(base), "r"(index<k>()), "x"(v), "i"(scale(k)) : "memory");
+      __asm__ volatile("vmovups %2, (%0,%1,%c3)" : : "r"(base), "r"(index<k>()), "v"(v), "i"(scale(k)) : "memory");
   }
 
  private:
@@ -80,7 +99,7 @@ class FloatInside {
   [[gnu::always_inline]] void channel(int64_t c) { row_ = tile_ + c * 4 - pitch_; }
   [[gnu::always_inline]] void row(int) { row_ += pitch_; }
   template <int j>
-  [[gnu::always_inline]] __m256 load() const {
+  [[gnu::always_inline]] FloatVec load() const {
     return steps_.load<j>(row_);
   }
 
@@ -91,22 +110,22 @@ class FloatInside {
   Steps steps_;
 };
 
-// Of a block of 8 channels: weights of taps in order, then the bias.
+// Of a block of channels: weights of taps in order, then the bias.
 template <int K>
-constexpr int64_t kFloatBlockBytes = (K * K + 1) * 32;
+constexpr int64_t kFloatBlockBytes = (K * K + 1) * static_cast<int64_t>(sizeof(FloatVec));
 
 template <int K>
 void prepare_f32(const DepthwiseShape& shape, const void* packed, void* prepared) {
   const float* weights = static_cast<const float*>(packed);
   const float* bias = shape.epilogue->bias;
   float* out = static_cast<float*>(prepared);
-  for (int64_t b = 0; b < (shape.c + 7) / 8; ++b) {
-    const int64_t c = block_start<8>(b, shape.c);
-    for (int tap = 0; tap < K * K; ++tap, out += 8) {
-      _mm256_storeu_ps(out, _mm256_loadu_ps(weights + tap * shape.columns + c));
+  for (int64_t b = 0; b < (shape.c + kFloats - 1) / kFloats; ++b) {
+    const int64_t c = block_start<kFloats>(b, shape.c);
+    for (int tap = 0; tap < K * K; ++tap, out += kFloats) {
+      store_floats(out, load_floats(weights + tap * shape.columns + c));
     }
-    _mm256_storeu_ps(out, bias != nullptr ? _mm256_loadu_ps(bias + c) : _mm256_setzero_ps());
-    out += 8;
+    store_floats(out, bias != nullptr ? load_floats(bias + c) + set_floats(0.0f) : set_floats(0.0f));  // -0 as 0
+    out += kFloats;
   }
 }
 
@@ -120,62 +139,51 @@ template <int N, int j = 0, typename Body>
 }
 
 // In acc's own register, not to be moved about (gemm.inl.h: fma_into).
-[[gnu::always_inline]] inline void fma8_into(__m256& acc, __m256 a, __m256 b) {
-  __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b));
+[[gnu::always_inline]] inline void floats_fma_into(FloatVec& acc, FloatVec a, FloatVec b) {
+  __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
 }
 
-// Sums of P pixels and 8 channels.
+// Sums of P pixels and a block of channels.
 template <int P, int K, int S, typename Columns>
-[[gnu::always_inline]] inline void tile8(Columns& x, const char* weights, __m256 (&acc)[P]) {
-  LOWP_UNROLL for (int i = 0; i < P; ++i) acc[i] = _mm256_setzero_ps();
+[[gnu::always_inline]] inline void block_sums(Columns& x, const char* weights, FloatVec (&acc)[P]) {
+  LOWP_UNROLL for (int i = 0; i < P; ++i) acc[i] = set_floats(0.0f);
   LOWP_UNROLL for (int kh = 0; kh < K; ++kh) {
-    __m256 w[K];
+    FloatVec w[K];
     LOWP_UNROLL for (int kw = 0; kw < K; ++kw) {
-      w[kw] = _mm256_loadu_ps(reinterpret_cast<const float*>(weights) + (kh * K + kw) * 8);
+      w[kw] = load_floats(reinterpret_cast<const float*>(weights) + (kh * K + kw) * kFloats);
     }
     x.row(kh);
     for_columns<(P - 1) * S + K>([&]<int j>() __attribute__((always_inline)) {
-      const __m256 column = x.template load<j>();
+      const FloatVec column = x.template load<j>();
       // Pixel i sees column j as its tap j - i * S; columns ascend, so each sum takes its taps in order.
       LOWP_UNROLL for (int i = 0; i < P; ++i) {
         if (j < i * S || j - i * S >= K) continue;
-        fma8_into(acc[i], column, w[j - i * S]);
+        floats_fma_into(acc[i], column, w[j - i * S]);
       }
     });
     LOWP_LOAD_AGAIN;
   }
 }
 
-// none, relu and clip as one clamp: no bound leaves every value as it is, NaN included (simd/vec.h: max, min).
-struct Clamp {
-  float lo, hi;
-  explicit Clamp(const Epilogue& e) : lo(-__builtin_inff()), hi(__builtin_inff()) {
-    if (e.activation == Activation::kRelu) lo = 0.0f;
-    if (e.activation == Activation::kClip) lo = e.lo, hi = e.hi;
-  }
-};
-
 template <int P, int K, int S, typename Columns>
-void tile_f32_by8(const DepthwiseTiles& t) {
-  const Clamp clamp(*t.shape->epilogue);
+void tile_f32_blocks(const DepthwiseTiles& t) {
+  const kernels::OutputRange range = t.shape->range;
   const bool finishes = t.acc == nullptr;
   const int64_t ld = (finishes ? t.out_ld : t.acc_ld) * 4, first = t.c0, total = t.shape->c;
   const Steps outs(ld);
   for (int64_t tile = 0; tile < t.count; ++tile) {
     char* out = (finishes ? t.out : static_cast<char*>(t.acc)) + tile * P * ld - first * 4;
-    const char* weights = static_cast<const char*>(t.weights) + first / 8 * kFloatBlockBytes<K>;
+    const char* weights = static_cast<const char*>(t.weights) + first / kFloats * kFloatBlockBytes<K>;
     Columns x(t, tile * P * S);
-    for (int64_t c8 = first; c8 < first + t.channels; c8 += 8, weights += kFloatBlockBytes<K>) {
-      const int64_t c = c8 + 8 <= total ? c8 : total - 8;
-      __m256 acc[P];
+    for (int64_t at = first; at < first + t.channels; at += kFloats, weights += kFloatBlockBytes<K>) {
+      const int64_t c = at + kFloats <= total ? at : total - kFloats;
+      FloatVec acc[P];
       x.channel(c);
-      tile8<P, K, S>(x, weights, acc);
+      block_sums<P, K, S>(x, weights, acc);
       if (finishes) {
-        const __m256 b = _mm256_loadu_ps(reinterpret_cast<const float*>(weights) + K * K * 8);
-        const __m256 lo = _mm256_set1_ps(clamp.lo), hi = _mm256_set1_ps(clamp.hi);
-        LOWP_UNROLL for (int p = 0; p < P; ++p) {
-          acc[p] = _mm256_min_ps(hi, _mm256_max_ps(lo, _mm256_add_ps(acc[p], b)));
-        }
+        const FloatVec b = load_floats(reinterpret_cast<const float*>(weights) + K * K * kFloats);
+        const FloatVec lo = set_floats(range.lower), hi = set_floats(range.upper);
+        LOWP_UNROLL for (int p = 0; p < P; ++p) acc[p] = clamped(acc[p] + b, lo, hi);
       }
       for_columns<P>([&]<int p>() __attribute__((always_inline)) { outs.template store<p>(out + c * 4, acc[p]); });
     }

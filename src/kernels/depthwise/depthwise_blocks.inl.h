@@ -1,42 +1,45 @@
-// Depthwise tiles for AVX2's 16 registers: 3x3 and 5x5 kernels, stride 1 and 2, of which models are made. Everything
-// else is depthwise.inl.h's.
+// Depthwise tiles of x86: 3x3 and 5x5 kernels, stride 1 and 2, of which models are made, a block of channels at a time.
+// Everything else is depthwise.inl.h's.
 #pragma once
 
-#include "kernels/depthwise/depthwise_avx2_f32.inl.h"
-#include "kernels/depthwise/depthwise_avx2_s8.inl.h"
+#include "kernels/depthwise/depthwise_blocks_f32.inl.h"
+#include "kernels/depthwise/depthwise_blocks_s8.inl.h"
 
 namespace lowp::LOWP_TARGET {
 namespace {
 
 constexpr int kFloatPixels = 7, kFloatNarrow = 4;
 template <int K, int S>
-void any_tile_f32_by8(const DepthwiseTiles& t) {
-  if (t.pixels == kFloatNarrow) return tile_f32_by8<kFloatNarrow, K, S, FloatAnywhere>(t);
-  t.lines == nullptr ? tile_f32_by8<kFloatPixels, K, S, FloatInside>(t)
-                     : tile_f32_by8<kFloatPixels, K, S, FloatAnywhere>(t);
+void any_blocks_f32(const DepthwiseTiles& t) {
+  if (t.pixels == kFloatNarrow) return tile_f32_blocks<kFloatNarrow, K, S, FloatAnywhere>(t);
+  t.lines == nullptr ? tile_f32_blocks<kFloatPixels, K, S, FloatInside>(t)
+                     : tile_f32_blocks<kFloatPixels, K, S, FloatAnywhere>(t);
 }
 
+#if defined(__AVX512F__)
+constexpr int kIntPixels = 7, kIntNarrow = 4;  // 32 registers
+#else
 constexpr int kIntPixels = 4, kIntNarrow = 3;
+#endif
 template <typename Taps, int K, int S>
-void any_tile_s8_by32(const DepthwiseTiles& t) {
-  if (t.pixels == kIntNarrow) return tile_s8_by32<Taps, kIntNarrow, K, K, S, Anywhere>(t);
-  t.lines == nullptr ? tile_s8_by32<Taps, kIntPixels, K, K, S, Inside>(t)
-                     : tile_s8_by32<Taps, kIntPixels, K, K, S, Anywhere>(t);
+void any_blocks_s8(const DepthwiseTiles& t) {
+  if (t.pixels == kIntNarrow) return tile_s8_blocks<Taps, kIntNarrow, K, K, S, Anywhere>(t);
+  t.lines == nullptr ? tile_s8_blocks<Taps, kIntPixels, K, K, S, Inside>(t)
+                     : tile_s8_blocks<Taps, kIntPixels, K, K, S, Anywhere>(t);
 }
 
 template <typename Taps, int K, int S>
 void use_blocks(const DepthwiseShape& shape, DepthwiseKernel& k) {
-  using L = Layout<Taps, K, K, S>;
-  k.tiles = any_tile_s8_by32<Taps, K, S>;
+  k.tiles = any_blocks_s8<Taps, K, S>;
   k.prepare = prepare_blocks<Taps, K, K, S>;
-  k.prepared = static_cast<size_t>((shape.c + 31) / 32 * L::kBlockBytes);
+  k.prepared = prepared_bytes<Taps, K, K, S>(shape);
 }
 
 DepthwiseKernel choose(const DepthwiseShape& shape) {
   const bool is_int = shape.in_dtype != DType::kF32;
   const int size = shape.kernel_h;
   if (shape.dilation != 1 || shape.kernel_w != size || (size != 3 && size != 5) ||
-      (shape.stride != 1 && shape.stride != 2) || shape.c < (is_int ? 32 : 8) ||
+      (shape.stride != 1 && shape.stride != 2) || shape.c < (is_int ? Bytes32::kBytes : kFloats) ||
       shape.out_w < (is_int ? kIntNarrow : kFloatNarrow)) {
     return choose_any(shape);
   }
@@ -48,8 +51,8 @@ DepthwiseKernel choose(const DepthwiseShape& shape) {
   };
   if (is_int) {
     k.pixels = kIntPixels, k.narrow = kIntNarrow;
-    k.finishes = Finish::takes(shape);
-#if defined(__AVXVNNI__)
+    k.finishes = finish_takes(shape);
+#if defined(LOWP_HAS_BYTE_DOT)
     by_shape([&]<int K, int S>() { use_blocks<Quads, K, S>(shape, k); });
 #else
     by_shape([&]<int K, int S>() {
@@ -61,9 +64,9 @@ DepthwiseKernel choose(const DepthwiseShape& shape) {
     const Epilogue& e = *shape.epilogue;
     k.finishes = is_clamp(e) && e.residual == nullptr && e.out == DType::kF32;
     by_shape([&]<int K, int S>() {
-      k.tiles = any_tile_f32_by8<K, S>;
+      k.tiles = any_blocks_f32<K, S>;
       k.prepare = prepare_f32<K>;
-      k.prepared = static_cast<size_t>((shape.c + 7) / 8 * kFloatBlockBytes<K>);
+      k.prepared = static_cast<size_t>((shape.c + kFloats - 1) / kFloats * kFloatBlockBytes<K>);
     });
   }
   return k;
