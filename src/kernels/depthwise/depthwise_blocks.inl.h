@@ -8,7 +8,11 @@
 namespace lowp::LOWP_TARGET {
 namespace {
 
+#if defined(__AVX512F__)
+constexpr int kFloatPixels = 14, kFloatNarrow = 7;
+#else
 constexpr int kFloatPixels = 7, kFloatNarrow = 4;
+#endif
 template <int K, int S>
 void any_blocks_f32(const DepthwiseTiles& t) {
   if (t.pixels == kFloatNarrow) return tile_f32_blocks<kFloatNarrow, K, S, FloatAnywhere>(t);

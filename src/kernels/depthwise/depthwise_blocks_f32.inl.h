@@ -78,6 +78,8 @@ class Steps {
   [[gnu::always_inline]] void store(char* base, FloatVec v) const {
     if constexpr (k == 0)
       store_floats(reinterpret_cast<float*>(base), v);
+    else if constexpr (k >= 8)
+      store<k - 8>(base + 8 * step_, v);
     else
       __asm__ volatile("vmovups %2, (%0,%1,%c3)" : : "r"(base), "r"(index<k>()), "v"(v), "i"(scale(k)) : "memory");
   }
