@@ -43,6 +43,14 @@ class Inside {
   int64_t pitch_, step_, at_ = 0;
 };
 
+// 32 registers hold the weights of a group of rows beside the sums: a kernel of 5 runs 1.2x, one of 3 1.15x to 1.27x as
+// fast as with weights from memory for each product (Zen 5). They do not hold those of a row left over as well.
+#if defined(__AVX512F__)
+#define LOWP_WEIGHTS_AGAIN
+#else
+#define LOWP_WEIGHTS_AGAIN LOWP_LOAD_AGAIN
+#endif
+
 // Four taps in the bytes of a word; activations 0..127 where the target has no dot product of its own: 127 * 128 * 2
 // fits 16 bit.
 struct Quads {
@@ -165,7 +173,7 @@ template <typename Taps, int P, int KH, int KW, int S, bool kHigh, typename V, t
             add_words<Taps, false>(acc[i][q], words.v[q], at, k);
         }
       }
-      LOWP_LOAD_AGAIN;
+      LOWP_WEIGHTS_AGAIN;
     }
   }
   if constexpr (L::kLeftOver) {
