@@ -64,11 +64,17 @@ class Block {
              .acc = nullptr};
     if (p_.gather == nullptr) return;
     const void** gathered = reinterpret_cast<const void**>(scratch_ + p_.gathered_pointers_at);
-    for (int64_t i = 0; i < rows; ++i) {
-      char* row = scratch_ + p_.gathered_at + static_cast<size_t>(i) * p_.gathered_row;
-      p_.gather(pointers + i, rows, job_.taps, job_.c * p_.gather_unit, p_.group * p_.gather_unit, row);
-      gathered[i] = row;
-    }
+    char* const copies = scratch_ + p_.gathered_at;
+    const auto step = static_cast<int64_t>(p_.gathered_row);
+    p_.gather({.rows = pointers,
+               .stride = rows,
+               .count = rows,
+               .taps = job_.taps,
+               .c = job_.c * p_.gather_unit,
+               .group = p_.group * p_.gather_unit,
+               .dst = copies,
+               .dst_step = step});
+    for (int64_t i = 0; i < rows; ++i) gathered[i] = copies + i * step;
     tile_.rows = gathered;
     tile_.taps = 1;
     tile_.c = round_up(p_.k, p_.group);

@@ -7,6 +7,8 @@
 namespace lowp::LOWP_TARGET {
 namespace {
 
+using kernels::GatherArgs;
+
 // Runs are often a few bytes (three channels), so short ones do not go through memcpy.
 inline void copy_run(const uint8_t* src, uint8_t* dst, int64_t bytes) {
   if (bytes >= 64) {
@@ -21,40 +23,42 @@ inline void copy_run(const uint8_t* src, uint8_t* dst, int64_t bytes) {
   if (bytes & 1) dst[i] = src[i];
 }
 
+// k up to a multiple of group.
+inline int64_t padding_of(int64_t k, int64_t group) { return (group - k % group) % group; }
+
 template <typename Src, typename Dst, typename Convert>
-[[gnu::always_inline]] inline void gather(const void* const* rows, int64_t stride, int64_t taps, int64_t c,
-                                          int64_t group, void* dst, Convert convert) {
-  Dst* d = static_cast<Dst*>(dst);
-  for (int64_t t = 0; t < taps; ++t) {
-    convert(static_cast<const Src*>(rows[t * stride]), d, c);
-    d += c;
+[[gnu::always_inline]] inline void gather(const GatherArgs& g, Convert convert) {
+  const int64_t padding = padding_of(g.taps * g.c, g.group);
+  for (int64_t i = 0; i < g.count; ++i) {
+    Dst* d = reinterpret_cast<Dst*>(static_cast<char*>(g.dst) + i * g.dst_step);
+    for (int64_t t = 0; t < g.taps; ++t, d += g.c) convert(static_cast<const Src*>(g.rows[t * g.stride + i]), d, g.c);
+    for (int64_t k = 0; k < padding; ++k) d[k] = Dst{};
   }
-  for (int64_t k = taps * c; k % group != 0; ++k) *d++ = Dst{};
 }
 
 template <typename T>
-void gather_copy(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
-  gather<T, T>(rows, stride, taps, c, group, dst, [](const T* s, T* d, int64_t n) {
+void gather_copy(const GatherArgs& g) {
+  gather<T, T>(g, [](const T* s, T* d, int64_t n) {
     copy_run(reinterpret_cast<const uint8_t*>(s), reinterpret_cast<uint8_t*>(d), n * static_cast<int64_t>(sizeof(T)));
   });
 }
-void gather_f32_to_bf16(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
-  gather<float, uint16_t>(rows, stride, taps, c, group, dst, [](const float* s, uint16_t* d, int64_t n) {
+void gather_f32_to_bf16(const GatherArgs& g) {
+  gather<float, uint16_t>(g, [](const float* s, uint16_t* d, int64_t n) {
     for_lanes(n, [&](int64_t i, int lanes) { store_bf16_n(d + i, load_n(s + i, lanes), lanes); });
   });
 }
-void gather_bf16_to_f32(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
-  gather<uint16_t, float>(rows, stride, taps, c, group, dst, [](const uint16_t* s, float* d, int64_t n) {
+void gather_bf16_to_f32(const GatherArgs& g) {
+  gather<uint16_t, float>(g, [](const uint16_t* s, float* d, int64_t n) {
     for_lanes(n, [&](int64_t i, int lanes) { store_n(d + i, load_bf16_n(s + i, lanes), lanes); });
   });
 }
-void gather_f16_to_f32(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
-  gather<uint16_t, float>(rows, stride, taps, c, group, dst, [](const uint16_t* s, float* d, int64_t n) {
+void gather_f16_to_f32(const GatherArgs& g) {
+  gather<uint16_t, float>(g, [](const uint16_t* s, float* d, int64_t n) {
     for_lanes(n, [&](int64_t i, int lanes) { store_n(d + i, load_f16_n(s + i, lanes), lanes); });
   });
 }
-void gather_s8_to_u8(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
-  gather<uint8_t, uint8_t>(rows, stride, taps, c, group, dst, [](const uint8_t* s, uint8_t* d, int64_t n) {
+void gather_s8_to_u8(const GatherArgs& g) {
+  gather<uint8_t, uint8_t>(g, [](const uint8_t* s, uint8_t* d, int64_t n) {
     for (int64_t i = 0; i < n; ++i) d[i] = s[i] ^ 0x80u;
   });
 }
@@ -86,28 +90,39 @@ inline void widen_run(const uint8_t* s, int16_t* d, int64_t n, uint32_t flip) {
 
 // Fours run over the whole row: runs that are not whole fours are first laid end to end in the row's second half.
 template <uint8_t kFlip>
-void gather_wide(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
+void gather_wide(const GatherArgs& g) {
   constexpr uint32_t kFlips = kFlip * 0x01010101u;
-  int16_t* d = static_cast<int16_t*>(dst);
-  if (c % 4 == 0) {
-    for (int64_t t = 0; t < taps; ++t, d += c) widen_run(static_cast<const uint8_t*>(rows[t * stride]), d, c, kFlips);
-    return;
+  if (g.c % 4 == 0)
+    return gather<uint8_t, int16_t>(g, [](const uint8_t* s, int16_t* d, int64_t n) { widen_run(s, d, n, kFlips); });
+  const int64_t k = g.taps * g.c, padded = k + padding_of(k, g.group);
+  for (int64_t i = 0; i < g.count; ++i) {
+    int16_t* d = reinterpret_cast<int16_t*>(static_cast<char*>(g.dst) + i * g.dst_step);
+    // Widening goes upwards and writes 8 bytes for 4 read, so it never passes what it has yet to read.
+    uint8_t* bytes = reinterpret_cast<uint8_t*>(d + padded) - padded;
+    uint8_t* at = bytes;
+    for (int64_t t = 0; t < g.taps; ++t, at += g.c)
+      copy_run(static_cast<const uint8_t*>(g.rows[t * g.stride + i]), at, g.c);
+    for (int64_t j = k; j < padded; ++j) *at++ = kFlip;
+    for (int64_t j = 0; j < padded; j += 4) widen_four(bytes + j, d + j, kFlips);
   }
-  const int64_t k = taps * c, padded = (k + group - 1) / group * group;
-  // Widening goes upwards and writes 8 bytes for 4 read, so it never passes what it has yet to read.
-  uint8_t* bytes = reinterpret_cast<uint8_t*>(d + padded) - padded;
-  uint8_t* at = bytes;
-  for (int64_t t = 0; t < taps; ++t, at += c) copy_run(static_cast<const uint8_t*>(rows[t * stride]), at, c);
-  for (int64_t i = k; i < padded; ++i) *at++ = kFlip;
-  for (int64_t i = 0; i < padded; i += 4) widen_four(bytes + i, d + i, kFlips);
 }
 
-// Short runs, kBytes at a time whatever their length: each run covers what its predecessor wrote too far.
+// Short runs, kBytes at a time whatever their length: each run covers what its predecessor wrote too far, and zeros
+// what the last did.
 template <typename T, int kBytes>
-void gather_short(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst) {
-  T* d = static_cast<T*>(dst);
-  for (int64_t t = 0; t < taps; ++t, d += c) __builtin_memcpy(d, rows[t * stride], kBytes);
-  for (int64_t k = taps * c; k % group != 0; ++k) *d++ = T{};
+void gather_short(const GatherArgs& g) {
+  const int64_t taps = g.taps, c = g.c, stride = g.stride, k = taps * c;
+  const bool padded = padding_of(k, g.group) != 0;
+  char* row = static_cast<char*>(g.dst);
+  for (int64_t i = 0; i < g.count; ++i, row += g.dst_step) {
+    T* d = reinterpret_cast<T*>(row);
+    const void* const* from = g.rows + i;
+    for (int64_t t = 0; t < taps; ++t, d += c, from += stride) __builtin_memcpy(d, *from, kBytes);
+    if (padded) {
+      const uint64_t zeros = 0;
+      __builtin_memcpy(d, &zeros, sizeof zeros);
+    }
+  }
 }
 
 constexpr kernels::GatherFn kGather[static_cast<int>(kernels::Gather::kCount)] = {

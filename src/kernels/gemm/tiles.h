@@ -73,9 +73,17 @@ struct TileSet {
   uint8_t finishes;  // panels of the tiles that can turn sums into outputs; 0: none
 };
 
-// Copies `taps` runs of c elements (at rows[t * stride]) to a contiguous row, converted, and pads it with zeros to a
-// multiple of `group` elements.
-using GatherFn = void (*)(const void* const* rows, int64_t stride, int64_t taps, int64_t c, int64_t group, void* dst);
+// For each row i of `count`, copies `taps` runs of c elements (at rows[t * stride + i]) to a contiguous row at dst + i
+// * dst_step bytes, converted, and pads it with zeros to a multiple of `group` elements. Rows have kGatherSlack bytes
+// beyond, which may be written.
+struct GatherArgs {
+  const void* const* rows;
+  int64_t stride, count;
+  int64_t taps, c, group;
+  void* dst;
+  int64_t dst_step;
+};
+using GatherFn = void (*)(const GatherArgs&);
 // Expands panels of 16-bit weights in K2N16 to f32 K1N16: k rows (even), panels at dst + p * k * 16.
 using ExpandFn = void (*)(const void* b, int64_t b_stride, int64_t k, int64_t panels, float* dst);
 
