@@ -13,6 +13,8 @@ using Loop = KernelChoice::Loop;
 // Sums that one epilogue takes: its preparation (scales, bounds of the clamp) costs about 60 cycles. EfficientNet-lite0
 // in INT8 runs 1.3x as fast as with tiles of 4 x 16 on their own (Zen 3); the large tiles of AVX-512 are enough alone.
 constexpr int64_t kEpilogueSums = 384;
+// Bytes of panels that a tile which finishes its sums passes over in a call: what stays in L1 beside the rows.
+constexpr int64_t kFinishedPanels = 16 << 10;
 
 // One thread's part of a job: rows [m0, m1) against panels [p0, p1), a chunk of rows at a time.
 class Block {
@@ -25,6 +27,7 @@ class Block {
     epilogue_ = job.b_kind == WeightKind::kS8 ? plan.table->epilogue_s32 : plan.table->epilogue_f32;
     range_ = output_range(e);
     finishes_ = can_finish();
+    finishes_all_ = finishes_ && job.run == nullptr && job.n % kPanel == 0;
   }
 
   void run(int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
@@ -87,8 +90,10 @@ class Block {
     };
     const int np = group_of(left);
     const int64_t tile = std::min<int64_t>(rows_, p_.tiles->max_rows[np]) * np * kPanel;
-    const int64_t most = std::min(
-        {ceil_div(kEpilogueSums, tile), kMaxAcc / tile, kPanelsInL2 / std::max<int64_t>(np * p_.tile_stride, 1)});
+    const int64_t bytes = std::max<int64_t>(np * p_.tile_stride, 1);
+    const int64_t most = finishes_all_ && np == p_.tiles->finishes
+                             ? kFinishedPanels / bytes
+                             : std::min({ceil_div(kEpilogueSums, tile), kMaxAcc / tile, kPanelsInL2 / bytes});
     int64_t groups = 1;
     while (groups < most && left - groups * np >= np && group_of(left - groups * np) == np) ++groups;
     return {job_.backwards ? panel - np * groups : panel, np, groups};
@@ -127,7 +132,7 @@ class Block {
   // How many tiles share an epilogue.
   int64_t together(int64_t panels) const {
     const int64_t sums = highest_ * panels * kPanel;
-    return std::clamp<int64_t>(kEpilogueSums / sums, 1, kMaxAcc / sums);
+    return std::max<int64_t>(kEpilogueSums / sums, 1);
   }
 
   // The tiles of one segment together fetch the next one's panels from memory or L3 to L2 while they compute: without
@@ -335,7 +340,7 @@ class Block {
   TileArgs tile_{};
   EpilogueFn epilogue_;
   OutputRange range_;
-  bool finishes_;
+  bool finishes_, finishes_all_;  // tiles of the right width; every one of those
   int64_t out_bytes_, residual_bytes_;
 };
 
