@@ -214,9 +214,7 @@ template <typename Taps, int P, int KH, int KW, int S, bool kHigh, typename V, t
 struct StoredBytes {
   int low, high, shift;
   explicit StoredBytes(const DepthwiseShape& shape)
-      : low(shape.range.low),
-        high(static_cast<int>(__builtin_rintf(shape.range.upper)) + shape.epilogue->out_zero),
-        shift(shape.epilogue->out == DType::kI8 ? 128 : 0) {}
+      : low(shape.range.low), high(shape.range.high), shift(shape.epilogue->out == DType::kI8 ? 128 : 0) {}
 };
 
 // Quantized outputs that a clamp keeps at or above the zero point, as relu does: RequantIn and OutQuantized

@@ -19,15 +19,19 @@ constexpr int64_t kFinishedPanels = 16 << 10;
 // One thread's part of a job: rows [m0, m1) against panels [p0, p1), a chunk of rows at a time.
 class Block {
  public:
-  Block(const GemmJob& job, const Plan& plan, char* scratch)
-      : job_(job), p_(plan), scratch_(scratch), tiles_(reinterpret_cast<Tile*>(scratch + plan.tiles_at)) {
+  // finishes: can_finish(job, plan).
+  Block(const GemmJob& job, const Plan& plan, bool finishes, char* scratch)
+      : job_(job),
+        p_(plan),
+        scratch_(scratch),
+        tiles_(reinterpret_cast<Tile*>(scratch + plan.tiles_at)),
+        range_(output_range(*job.epilogue)),
+        finishes_(finishes),
+        finishes_all_(finishes && job.run == nullptr && job.n % kPanel == 0) {
     const Epilogue& e = *job.epilogue;
     out_bytes_ = dtype_bits(e.out) / 8;
     residual_bytes_ = dtype_bits(e.residual_dtype) / 8;
     epilogue_ = job.b_kind == WeightKind::kS8 ? plan.table->epilogue_s32 : plan.table->epilogue_f32;
-    range_ = output_range(e);
-    finishes_ = can_finish();
-    finishes_all_ = finishes_ && job.run == nullptr && job.n % kPanel == 0;
   }
 
   void run(int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
@@ -264,17 +268,6 @@ class Block {
     });
   }
 
-  // Whether tiles may turn their sums into outputs (TileArgs::output).
-  bool can_finish() const {
-    const Epilogue& e = *job_.epilogue;
-    const bool is_int = job_.b_kind == WeightKind::kS8;
-    const bool clamps =
-        e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
-    return p_.tiles->finishes != 0 && p_.k > 0 && (is_int || p_.k <= kBlockK) && clamps &&
-           (e.out == DType::kF32 || (is_int && e.out == DType::kU8)) &&
-           (e.residual == nullptr || e.residual_dtype == e.out);
-  }
-
   // A run of the job and its first row: rows are asked for in order, and several tiles may lie in one run.
   struct LastRun {
     int64_t row = 0;
@@ -354,6 +347,7 @@ size_t job_scratch(const GemmJob& job, int threads) {
 void run_job(const GemmJob& job, void* scratch, int threads) {
   if (job.m == 0 || job.n == 0) return;
   const Plan p = make_plan(job, threads);
+  const bool finishes = can_finish(job, p);
   const int64_t all_panels = ceil_div(job.n, kPanel);
   const int64_t across = p.split_m * p.row_pieces, along = p.split_n * p.panel_pieces;
   // Whole tiles for each piece where there are enough.
@@ -368,7 +362,7 @@ void run_job(const GemmJob& job, void* scratch, int threads) {
     const int64_t in = part % p.split_n * p.panel_pieces + piece % p.panel_pieces;
     const int64_t m0 = std::min(job.m, im * m_part), m1 = std::min(job.m, m0 + m_part);
     const int64_t p0 = all_panels * in / along, p1 = all_panels * (in + 1) / along;
-    Block(job, p, static_cast<char*>(scratch) + p.bytes * static_cast<size_t>(worker)).run(m0, m1, p0, p1);
+    Block(job, p, finishes, static_cast<char*>(scratch) + p.bytes * static_cast<size_t>(worker)).run(m0, m1, p0, p1);
   });
 }
 

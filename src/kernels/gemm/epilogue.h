@@ -71,10 +71,10 @@ struct Epilogue {
 };
 
 // What values are limited to before they are stored, relu and clip included. Quantized outputs: in steps of the output,
-// above its zero point; `low` is `lower` as it is stored. Float outputs: no limit is an infinite one.
+// above its zero point; `low` and `high` are the ends as they are stored. Float outputs: no limit is an infinite one.
 struct OutputRange {
   float lower, upper;
-  int32_t low;
+  int32_t low, high;
 };
 OutputRange output_range(const Epilogue& e);
 

@@ -23,13 +23,13 @@ template <int kHeld, int MR, typename Acc, typename Row>
   LOWP_UNROLL for (int i = 0; i < kWaiting; ++i) row(waiting[i]);
 }
 
-// u8 x s8 to u8.
-template <bool kResidual, int MR>
+// u8 x s8 to u8, where steps of the output fit s32 (steps_fit in plan.cc). kHigh: the range ends below 255, which
+// packing saturates to by itself.
+template <bool kResidual, bool kHigh, int MR>
 [[gnu::always_inline]] inline void requantize_rows(const TileOutput& t, const I32 (&sums)[MR][2], int64_t column) {
   const Epilogue& e = *t.e;
   const RequantIn<false> in[2] = {RequantIn<false>(e, t.n0 + column, 16), RequantIn<false>(e, t.n0 + column + 16, 16)};
-  const F32 upper = set(t.range.upper);
-  const int zero_point = e.out_zero, low = t.range.low;
+  const int zero_point = e.out_zero, low = t.range.low, high = t.range.high;
   uint8_t* out = static_cast<uint8_t*>(t.out) + column;
   const uint8_t* residual = static_cast<const uint8_t*>(t.residual) + (kResidual ? column : 0);
   const int64_t out_step = t.out_step, residual_step = t.residual_step;
@@ -39,7 +39,7 @@ template <bool kResidual, int MR>
         LOWP_UNROLL for (int p = 0; p < 2; ++p) {
           y[p] = kResidual ? in[p].steps_with(sum[p], load_u8(residual + 16 * p)) : in[p].steps(sum[p]);
         }
-        store_pair<false>(out, to_int(min(upper, y[0])), to_int(min(upper, y[1])), zero_point, low);
+        store_pair<false, kHigh>(out, to_int(y[0]), to_int(y[1]), zero_point, low, high);
         out += out_step;
         if (kResidual) residual += residual_step;
       });
@@ -83,7 +83,12 @@ template <int MR>
 template <int MR>
 [[gnu::always_inline]] inline void finish_tile(const TileOutput& t, const I32 (&sums)[MR][2], int64_t column) {
   if (t.e->out == DType::kU8) {
-    t.residual != nullptr ? requantize_rows<true>(t, sums, column) : requantize_rows<false>(t, sums, column);
+    if (t.range.high < 255)
+      t.residual != nullptr ? requantize_rows<true, true>(t, sums, column)
+                            : requantize_rows<false, true>(t, sums, column);
+    else
+      t.residual != nullptr ? requantize_rows<true, false>(t, sums, column)
+                            : requantize_rows<false, false>(t, sums, column);
   } else {
     t.residual != nullptr ? finish_rows<IntSums, true>(t, sums, column) : finish_rows<IntSums, false>(t, sums, column);
   }

@@ -1,6 +1,7 @@
 #include "kernels/gemm/plan.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/status.h"
 #include "base/thread_pool.h"
@@ -143,7 +144,25 @@ void split_parts(const GemmJob& job, Plan& p) {
     p.panel_pieces = by_panels;
 }
 
+// Whether sums in steps of the output fit s32: |s| <= 2^31 times at most 1/2, and a residual's 255 steps and offset.
+bool steps_fit(const GemmJob& job) {
+  const Epilogue& e = *job.epilogue;
+  bool fit = true;
+  for (int64_t i = 0; i < job.n; ++i) fit &= std::fabs(e.scale[job.n0 + i] * e.out_inv_scale) <= 0.5f;  // not NaN
+  return fit && (e.residual == nullptr || std::fabs(e.residual_scale * e.out_inv_scale) <= 0x1p20f);
+}
+
 }  // namespace
+
+bool can_finish(const GemmJob& job, const Plan& p) {
+  const Epilogue& e = *job.epilogue;
+  const bool is_int = job.b_kind == WeightKind::kS8;
+  const bool clamps =
+      e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
+  return p.tiles->finishes != 0 && p.k > 0 && (is_int || p.k <= kBlockK) && clamps &&
+         (e.out == DType::kF32 || (is_int && e.out == DType::kU8 && steps_fit(job))) &&
+         (e.residual == nullptr || e.residual_dtype == e.out);
+}
 
 int next_panels(const TileSet& tiles, int64_t m, int64_t left) {
   int best = 1;

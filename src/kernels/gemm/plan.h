@@ -34,6 +34,9 @@ struct Plan {
 
 Plan make_plan(const GemmJob& job, int threads);
 
+// Whether tiles turn their sums into outputs themselves (TileArgs::output).
+bool can_finish(const GemmJob& job, const Plan& p);
+
 // Panels of the next group where `left` remain: the cheapest way to cover them all.
 int next_panels(const TileSet& tiles, int64_t m, int64_t left);
 

@@ -37,15 +37,20 @@ struct RequantIn {
                                         : load_s8_n(static_cast<const int8_t*>(residual) + at, lanes);
 }
 // 32 columns at a time: the zero point is added and the lower end clamped after packing, where one instruction does it
-// for more of them. q0 and q1 are what to_int gave, 0x80000000 for NaN and for anything too low.
-template <bool kSigned>
-[[gnu::always_inline]] inline void store_pair(uint8_t* p, I32 q0, I32 q1, int zero_point, int low) {
+// for more of them. q0 and q1 are what to_int gave, 0x80000000 for NaN and for anything too low. kHigh: so is the upper
+// end, where to_int can have met nothing too high.
+template <bool kSigned, bool kHigh = false>
+[[gnu::always_inline]] inline void store_pair(uint8_t* p, I32 q0, I32 q1, int zero_point, int low, int high = 0) {
 #if defined(__AVX512F__)
   const __m512i words =
       _mm512_adds_epi16(_mm512_packs_epi32(q0.v, q1.v), _mm512_set1_epi16(static_cast<short>(zero_point)));
   const __m512i floor = _mm512_set1_epi8(static_cast<char>(low));
-  const __m512i bytes = kSigned ? _mm512_max_epi8(_mm512_packs_epi16(words, words), floor)
-                                : _mm512_max_epu8(_mm512_packus_epi16(words, words), floor);
+  __m512i bytes = kSigned ? _mm512_max_epi8(_mm512_packs_epi16(words, words), floor)
+                          : _mm512_max_epu8(_mm512_packus_epi16(words, words), floor);
+  if constexpr (kHigh) {
+    const __m512i ceiling = _mm512_set1_epi8(static_cast<char>(high));
+    bytes = kSigned ? _mm512_min_epi8(bytes, ceiling) : _mm512_min_epu8(bytes, ceiling);
+  }
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, bytes)));
 #elif defined(__AVX2__)
@@ -53,8 +58,12 @@ template <bool kSigned>
                 floor = _mm256_set1_epi8(static_cast<char>(low));
   const __m256i w0 = _mm256_adds_epi16(_mm256_packs_epi32(q0.lo, q0.hi), zero);
   const __m256i w1 = _mm256_adds_epi16(_mm256_packs_epi32(q1.lo, q1.hi), zero);
-  const __m256i bytes = kSigned ? _mm256_max_epi8(_mm256_packs_epi16(w0, w1), floor)
-                                : _mm256_max_epu8(_mm256_packus_epi16(w0, w1), floor);
+  __m256i bytes = kSigned ? _mm256_max_epi8(_mm256_packs_epi16(w0, w1), floor)
+                          : _mm256_max_epu8(_mm256_packus_epi16(w0, w1), floor);
+  if constexpr (kHigh) {
+    const __m256i ceiling = _mm256_set1_epi8(static_cast<char>(high));
+    bytes = kSigned ? _mm256_min_epi8(bytes, ceiling) : _mm256_min_epu8(bytes, ceiling);
+  }
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
 #else
@@ -62,7 +71,7 @@ template <bool kSigned>
     I32 r;
     for (int i = 0; i < 16; ++i) {
       const int64_t sum = static_cast<int64_t>(q.v[i]) + zero_point;
-      r.v[i] = static_cast<int32_t>(sum < low ? low : sum);
+      r.v[i] = static_cast<int32_t>(sum < low ? low : kHigh && sum > high ? high : sum);
     }
     return r;
   };

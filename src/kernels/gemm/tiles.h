@@ -23,7 +23,7 @@ inline constexpr int64_t kBlockK = 256;  // the contract's block
 inline constexpr int64_t kMaxAcc = 1024;
 
 // The rows of C, evenly spaced, that a tile of TileSet::finishes panels makes of its sums itself: f32 or, of INT8, u8,
-// with no other residual and activation than can_finish() (driver.cc) lets through.
+// with no other residual and activation than can_finish() (plan.h) lets through.
 struct TileOutput {
   const Epilogue* e;
   OutputRange range;
