@@ -103,6 +103,15 @@ inline void store_bf16(uint16_t* p, F32 a) {
 #endif
   store_u16(p, to_bf16_bits(a));
 }
+// 32 of them.
+inline void store_bf16_pair(uint16_t* p, F32 a, F32 b) {
+#if defined(__AVX512BF16__)
+  if (store_bf16_without_subnormals(p, a, b)) [[likely]]
+    return;
+#endif
+  store_u16(p, to_bf16_bits(a));
+  store_u16(p + kLanes, to_bf16_bits(b));
+}
 inline void store_bf16_n(uint16_t* p, F32 a, int n) {
   if (n == kLanes) return store_bf16(p, a);
   store_u16_n(p, to_bf16_bits(a), n);

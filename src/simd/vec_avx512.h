@@ -205,6 +205,12 @@ inline bool store_bf16_without_subnormals(uint16_t* p, F32 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(a.v));
   return true;
 }
+inline bool store_bf16_without_subnormals(uint16_t* p, F32 a, F32 b) {
+  constexpr int kSubnormal = 0x20;
+  if ((_mm512_fpclass_ps_mask(a.v, kSubnormal) | _mm512_fpclass_ps_mask(b.v, kSubnormal)) != 0) return false;
+  _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(b.v, a.v));
+  return true;
+}
 #endif
 
 }  // namespace

@@ -14,7 +14,7 @@ using Loop = KernelChoice::Loop;
 // in INT8 runs 1.3x as fast as with tiles of 4 x 16 on their own (Zen 3); the large tiles of AVX-512 are enough alone.
 constexpr int64_t kEpilogueSums = 384;
 // Bytes of panels that a tile which finishes its sums passes over in a call: what stays in L1 beside the rows.
-constexpr int64_t kFinishedPanels = 16 << 10;
+constexpr int64_t kPanelsInL1 = 16 << 10;
 
 // One thread's part of a job: rows [m0, m1) against panels [p0, p1), a chunk of rows at a time.
 class Block {
@@ -96,7 +96,7 @@ class Block {
     const int64_t tile = std::min<int64_t>(rows_, p_.tiles->max_rows[np]) * np * kPanel;
     const int64_t bytes = std::max<int64_t>(np * p_.tile_stride, 1);
     const int64_t most = finishes_all_ && np == p_.tiles->finishes
-                             ? kFinishedPanels / bytes
+                             ? kPanelsInL1 / bytes
                              : std::min({ceil_div(kEpilogueSums, tile), kMaxAcc / tile, kPanelsInL2 / bytes});
     int64_t groups = 1;
     while (groups < most && left - groups * np >= np && group_of(left - groups * np) == np) ++groups;

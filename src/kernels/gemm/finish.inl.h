@@ -45,7 +45,7 @@ template <bool kResidual, bool kHigh, int MR>
       });
 }
 
-// f32, or u8 x s8, to f32.
+// Float sums, or those of u8 x s8, to f32 or bf16.
 struct FloatSums {
   F32 bias;
   FloatSums(const Epilogue& e, int64_t n) : bias(e.bias == nullptr ? zero() : load(e.bias + n) + zero()) {}
@@ -56,31 +56,50 @@ struct IntSums {
   IntSums(const Epilogue& e, int64_t n) : scale(load(e.scale + n)) {}
   [[gnu::always_inline]] F32 operator()(I32 sum) const { return to_float(sum) * scale; }
 };
-template <typename In, bool kResidual, typename Acc, int MR>
+struct F32Rows {
+  using T = float;
+  [[gnu::always_inline]] static F32 residual(const T* p) { return load(p); }
+  [[gnu::always_inline]] static void put(T* p, F32 y0, F32 y1) { store(p, y0), store(p + 16, y1); }
+};
+struct BF16Rows {
+  using T = uint16_t;
+  [[gnu::always_inline]] static F32 residual(const T* p) { return load_bf16(p); }
+  [[gnu::always_inline]] static void put(T* p, F32 y0, F32 y1) { store_bf16_pair(p, y0, y1); }
+};
+template <typename In, typename Rows, bool kResidual, typename Acc, int MR>
 [[gnu::always_inline]] inline void finish_rows(const TileOutput& t, const Acc (&sums)[MR][2], int64_t column) {
+  using T = typename Rows::T;
   const In in[2] = {In(*t.e, t.n0 + column), In(*t.e, t.n0 + column + 16)};
   const F32 lower = set(t.range.lower), upper = set(t.range.upper);
-  float* out = static_cast<float*>(t.out) + column;
-  const float* residual = static_cast<const float*>(t.residual) + (kResidual ? column : 0);
+  T* out = static_cast<T*>(t.out) + column;
+  const T* residual = static_cast<const T*>(t.residual) + (kResidual ? column : 0);
   const int64_t out_step = t.out_step, residual_step = t.residual_step;
-  for_finished_rows<12>(
+  for_finished_rows<sizeof(T) == 4 ? 12 : 10>(
       sums, [&](const Acc(&sum)[2]) __attribute__((always_inline)) {
+        F32 y[2];
         LOWP_UNROLL for (int p = 0; p < 2; ++p) {
-          F32 y = in[p](sum[p]);
-          if (kResidual) y = y + load(residual + 16 * p);
-          store(out + 16 * p, min(upper, max(lower, y)));
+          y[p] = in[p](sum[p]);
+          if (kResidual) y[p] = y[p] + Rows::residual(residual + 16 * p);
+          y[p] = min(upper, max(lower, y[p]));
         }
+        Rows::put(out, y[0], y[1]);
         out += out_step;
         if (kResidual) residual += residual_step;
       });
 }
 
-template <int MR>
+// kTo: the type of outputs other than f32.
+template <DType kTo, int MR>
 [[gnu::always_inline]] inline void finish_tile(const TileOutput& t, const F32 (&sums)[MR][2], int64_t column) {
-  t.residual != nullptr ? finish_rows<FloatSums, true>(t, sums, column)
-                        : finish_rows<FloatSums, false>(t, sums, column);
+  if constexpr (kTo == DType::kBF16) {
+    if (t.e->out == DType::kBF16)
+      return t.residual != nullptr ? finish_rows<FloatSums, BF16Rows, true>(t, sums, column)
+                                   : finish_rows<FloatSums, BF16Rows, false>(t, sums, column);
+  }
+  t.residual != nullptr ? finish_rows<FloatSums, F32Rows, true>(t, sums, column)
+                        : finish_rows<FloatSums, F32Rows, false>(t, sums, column);
 }
-template <int MR>
+template <DType kTo, int MR>
 [[gnu::always_inline]] inline void finish_tile(const TileOutput& t, const I32 (&sums)[MR][2], int64_t column) {
   if (t.e->out == DType::kU8) {
     if (t.range.high < 255)
@@ -90,7 +109,8 @@ template <int MR>
       t.residual != nullptr ? requantize_rows<true, false>(t, sums, column)
                             : requantize_rows<false, false>(t, sums, column);
   } else {
-    t.residual != nullptr ? finish_rows<IntSums, true>(t, sums, column) : finish_rows<IntSums, false>(t, sums, column);
+    t.residual != nullptr ? finish_rows<IntSums, F32Rows, true>(t, sums, column)
+                          : finish_rows<IntSums, F32Rows, false>(t, sums, column);
   }
 }
 

@@ -154,7 +154,7 @@ template <typename Step, int MR, int NP>
     }
   }
   if constexpr (kFinishes) {
-    if (t.output != nullptr) return finish_tile(*t.output, acc, column);
+    if (t.output != nullptr) return finish_tile<Step::kFinished>(*t.output, acc, column);
   }
   if (first || left != Step::kBlock) flush();
 }
@@ -196,6 +196,7 @@ struct FloatSum {
 
 struct StepF32 : FloatSum {
   static constexpr int kFinishes = kFinishedPanels;
+  static constexpr DType kFinished = DType::kF32;
   using A = float;
   static constexpr int kUnroll = kShortSteps;
   static constexpr int64_t kStep = 1;
@@ -257,6 +258,8 @@ struct StepBF16Wide : FloatSum {
 
 #if defined(LOWP_HAS_BF16_DOT)
 struct StepBF16 : FloatSum {
+  static constexpr int kFinishes = kFinishedPanels;
+  static constexpr DType kFinished = DType::kBF16;
   using A = uint16_t;
   static constexpr int kUnroll = 1;
   static constexpr int64_t kStep = 2;
@@ -295,6 +298,7 @@ struct IntSum {
 #if defined(LOWP_HAS_DOT)
 struct StepDot : IntSum {
   static constexpr int kFinishes = kFinishedPanels;
+  static constexpr DType kFinished = DType::kU8;
   using A = uint8_t;
   static constexpr int kLatency = 8;
   static constexpr int kUnroll = 1;
@@ -468,6 +472,7 @@ constexpr TileSet make_tiles(kernels::RowForm form) {
   set.vectors = kPanelVectors;
   set.latency = Step::kLatency;
   set.finishes = Step::kFinishes;
+  if constexpr (Step::kFinishes != 0) set.finished[0] = DType::kF32, set.finished[1] = Step::kFinished;
   add_panels<Step, Rows>(set);
   return set;
 }

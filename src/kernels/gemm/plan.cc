@@ -156,12 +156,13 @@ bool steps_fit(const GemmJob& job) {
 
 bool can_finish(const GemmJob& job, const Plan& p) {
   const Epilogue& e = *job.epilogue;
-  const bool is_int = job.b_kind == WeightKind::kS8;
   const bool clamps =
       e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
-  return p.tiles->finishes != 0 && p.k > 0 && (is_int || p.k <= kBlockK) && clamps &&
-         (e.out == DType::kF32 || (is_int && e.out == DType::kU8 && steps_fit(job))) &&
-         (e.residual == nullptr || e.residual_dtype == e.out);
+  const TileSet& tiles = *p.tiles;
+  const bool one_block = job.b_kind == WeightKind::kS8 || p.k <= kBlockK;
+  return tiles.finishes != 0 && p.k > 0 && one_block && clamps &&
+         (e.out == tiles.finished[0] || e.out == tiles.finished[1]) &&
+         (e.residual == nullptr || e.residual_dtype == e.out) && (e.out != DType::kU8 || steps_fit(job));
 }
 
 int next_panels(const TileSet& tiles, int64_t m, int64_t left) {

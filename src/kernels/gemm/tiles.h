@@ -22,8 +22,8 @@ inline constexpr int64_t kBlockK = 256;  // the contract's block
 // Sums that are kept until an epilogue takes them: 4 KB of L1.
 inline constexpr int64_t kMaxAcc = 1024;
 
-// The rows of C, evenly spaced, that a tile of TileSet::finishes panels makes of its sums itself: f32 or, of INT8, u8,
-// with no other residual and activation than can_finish() (plan.h) lets through.
+// The rows of C, evenly spaced, that a tile of TileSet::finishes panels makes of its sums itself, with no other
+// residual and activation than can_finish() (plan.h) lets through.
 struct TileOutput {
   const Epilogue* e;
   OutputRange range;
@@ -68,9 +68,10 @@ struct TileSet {
   TileFn tile[kMaxTileRows + 1][kMaxTilePanels + 1];
   uint8_t max_rows[kMaxTilePanels + 1];  // rows of the highest tile of so many panels; 0: none
   RowForm form;
-  uint8_t vectors;   // registers of a panel
-  uint8_t latency;   // half cycles until a sum can be added to again
-  uint8_t finishes;  // panels of the tiles that can turn sums into outputs; 0: none
+  uint8_t vectors;    // registers of a panel
+  uint8_t latency;    // half cycles until a sum can be added to again
+  uint8_t finishes;   // panels of the tiles that can turn sums into outputs; 0: none
+  DType finished[2];  // the types of such outputs
 };
 
 // For each row i of `count`, copies `taps` runs of c elements (at rows[t * stride + i]) to a contiguous row at dst + i
