@@ -160,6 +160,7 @@ def test_the_digest_is_of_what_decides_the_result(tmp_path):
         "train.keep=1",
         "optimizer.eps=1e-8",
         "compile.precision=fp16",
+        "compile.observer=minmax",
     ):
         assert recipe.parse(GOOD, tmp_path / "r.toml", [same]).digest == digest
     assert recipe.parse(GOOD, Path("/somewhere/else.toml")).digest == digest

@@ -206,11 +206,13 @@ class DataParallel:
 
 @dataclass(frozen=True)
 class Compile:
-    """[compile]: the engine made of the trained model; `samples` calibrate it; `target` as in :func:`lowp.compile`."""
+    """[compile]: the engine made of the trained model; `samples` calibrate it; `target` and `observer` as in
+    :func:`lowp.compile`."""
 
     precision: Literal["fp32", "bf16", "fp16", "int8", "auto"] = "fp32"
     samples: int = _limited(100, least=1)
     target: Literal["", "vnni", "avx2"] = ""
+    observer: Literal["mse", "percentile", "minmax"] = "mse"
     strict: bool = False
 
 

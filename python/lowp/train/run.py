@@ -301,6 +301,7 @@ class Run:
                 c.precision,
                 samples,
                 target=c.target,
+                observer=c.observer,
                 strict=c.strict,
                 threads=self.recipe.train.threads,
                 progress=False,
