@@ -207,14 +207,7 @@ DepthwiseKernel choose_any(const DepthwiseShape& shape) {
   k.narrow = 2;
   const bool is_int = shape.in_dtype != DType::kF32;
   auto by_shape = [&](auto&& of) {
-    [[maybe_unused]] const bool row = shape.dilation == 1, s1 = row && shape.stride == 1, s2 = row && shape.stride == 2;
-    if (s1 && shape.kernel_w == 3) return of.template operator()<3, 1>();
-#if defined(__AVX512F__)
-    // Elsewhere these would only be compiled for minutes: AVX2 has tiles of its own for them, plain C++ gains nothing.
-    if (s2 && shape.kernel_w == 3) return of.template operator()<3, 2>();
-    if (s1 && shape.kernel_w == 5) return of.template operator()<5, 1>();
-    if (s2 && shape.kernel_w == 5) return of.template operator()<5, 2>();
-#endif
+    if (shape.dilation == 1 && shape.stride == 1 && shape.kernel_w == 3) return of.template operator()<3, 1>();
     return of.template operator()<0, 0>();
   };
   if (is_int) {

@@ -9,6 +9,7 @@ namespace lowp::LOWP_TARGET {
 namespace {
 
 #if defined(__AVX512F__)
+// Sums enough to hide an addition's latency: 1.2x to 1.3x as fast at 14 x 14 as 7 pixels (Zen 5).
 constexpr int kFloatPixels = 14, kFloatNarrow = 7;
 #else
 constexpr int kFloatPixels = 7, kFloatNarrow = 4;
