@@ -57,7 +57,7 @@ DepthwiseKernel choose(const DepthwiseShape& shape) {
   if (is_int) {
     k.pixels = kIntPixels, k.narrow = kIntNarrow;
     k.finishes = finish_takes(shape);
-#if defined(LOWP_HAS_BYTE_DOT)
+#if defined(LOWP_HAS_DOT)
     by_shape([&]<int K, int S>() { use_blocks<Quads, K, S>(shape, k); });
 #else
     by_shape([&]<int K, int S>() {
@@ -67,7 +67,7 @@ DepthwiseKernel choose(const DepthwiseShape& shape) {
   } else {
     k.pixels = kFloatPixels, k.narrow = kFloatNarrow;
     const Epilogue& e = *shape.epilogue;
-    k.finishes = is_clamp(e) && e.residual == nullptr && e.out == DType::kF32;
+    k.finishes = shape.range.is_all && e.residual == nullptr && e.out == DType::kF32;
     by_shape([&]<int K, int S>() {
       k.tiles = any_blocks_f32<K, S>;
       k.prepare = prepare_f32<K>;

@@ -30,14 +30,11 @@ constexpr int64_t kFloats = sizeof(FloatVec) / sizeof(float);
 // Ends the life of weights: without it gcc 12 keeps them in registers and spills sums.
 #define LOWP_LOAD_AGAIN __asm__ volatile("" ::: "memory")
 
-// Blocks of kWidth channels; the last one ends with the channels and may overlap the one before.
-template <int kWidth>
-[[gnu::always_inline]] inline int64_t block_start(int64_t block, int64_t channels) {
-  return kWidth * block + kWidth <= channels ? kWidth * block : channels - kWidth;
-}
-
-inline bool is_clamp(const Epilogue& e) {
-  return e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
+// Where the block of kWidth channels that is to begin at `at` does: the last one ends with the channels and may overlap
+// the one before.
+template <int64_t kWidth>
+[[gnu::always_inline]] inline int64_t block_start(int64_t at, int64_t channels) {
+  return at + kWidth <= channels ? at : channels - kWidth;
 }
 
 // Where the input pixels of a tile are: channel(c) moves to a channel, row(kh), called with 0, 1, ..., to a row, of
@@ -122,7 +119,7 @@ void prepare_f32(const DepthwiseShape& shape, const void* packed, void* prepared
   const float* bias = shape.epilogue->bias;
   float* out = static_cast<float*>(prepared);
   for (int64_t b = 0; b < (shape.c + kFloats - 1) / kFloats; ++b) {
-    const int64_t c = block_start<kFloats>(b, shape.c);
+    const int64_t c = block_start<kFloats>(b * kFloats, shape.c);
     for (int tap = 0; tap < K * K; ++tap, out += kFloats) {
       store_floats(out, load_floats(weights + tap * shape.columns + c));
     }
@@ -178,7 +175,7 @@ void tile_f32_blocks(const DepthwiseTiles& t) {
     const char* weights = static_cast<const char*>(t.weights) + first / kFloats * kFloatBlockBytes<K>;
     Columns x(t, tile * P * S);
     for (int64_t at = first; at < first + t.channels; at += kFloats, weights += kFloatBlockBytes<K>) {
-      const int64_t c = at + kFloats <= total ? at : total - kFloats;
+      const int64_t c = block_start<kFloats>(at, total);
       FloatVec acc[P];
       x.channel(c);
       block_sums<P, K, S>(x, weights, acc);

@@ -71,7 +71,7 @@ struct Constants {
 template <typename Taps, bool kFirst, typename V>
 [[gnu::always_inline]] inline void add_words(typename V::Vec& acc, typename V::Vec x, const char* w,
                                              const Constants<V>& k) {
-#if defined(LOWP_HAS_BYTE_DOT)
+#if defined(LOWP_HAS_DOT)
   acc = V::dot(kFirst ? k.zero : acc, x, V::load(w));
 #else
   const typename V::Vec product =
@@ -210,13 +210,6 @@ template <typename Taps, int P, int KH, int KW, int S, bool kHigh, typename V, t
   }
 }
 
-// The clamp's ends as stored values.
-struct StoredBytes {
-  int low, high, shift;
-  explicit StoredBytes(const DepthwiseShape& shape)
-      : low(shape.range.low), high(shape.range.high), shift(shape.epilogue->out == DType::kI8 ? 128 : 0) {}
-};
-
 // Quantized outputs that a clamp keeps at or above the zero point, as relu does: RequantIn and OutQuantized
 // (epilogue.inl.h) in fewer instructions, to the same bits. s = sum + bias, m its scale in steps of the output:
 //   - 0x4b000000 is 2^23 and the bits of the float 2^23, so for 0 <= s < 2^23 the bits of the float 2^23 + s are
@@ -228,7 +221,7 @@ constexpr int kOne = 0x4b000000;
 bool finish_takes(const DepthwiseShape& shape) {
   const Epilogue& e = *shape.epilogue;
   const bool quantized = e.out == DType::kU8 || e.out == DType::kI8;
-  if (!quantized || !is_clamp(e) || e.residual != nullptr || e.scale == nullptr || StoredBytes(shape).low < e.out_zero)
+  if (!quantized || !shape.range.is_all || e.residual != nullptr || e.scale == nullptr || shape.range.low < e.out_zero)
     return false;
   F32 least = LOWP_TARGET::zero(), most = LOWP_TARGET::zero(), bias = LOWP_TARGET::zero();
   for_lanes(
@@ -246,11 +239,11 @@ struct Finish {
   using Vec = typename V::Vec;
   Vec zero, low, high, sign;
   explicit Finish(const DepthwiseShape& shape) {
-    const StoredBytes r(shape);
-    zero = V::set16(shape.epilogue->out_zero + r.shift);
-    low = V::set8(r.low + r.shift);
-    high = V::set8(r.high + r.shift);
-    sign = V::set8(r.shift);
+    const int shift = shape.epilogue->out == DType::kI8 ? 128 : 0;
+    zero = V::set16(shape.epilogue->out_zero + shift);
+    low = V::set8(shape.range.low + shift);
+    high = V::set8(shape.range.high + shift);
+    sign = V::set8(shift);
   }
   // Outputs of a half as 16 bits, their order that of the sums' bytes before they were widened. `half`: bias + kOne,
   // scale and -2^23 scale of a half, two vectors of each, kStep apart.
@@ -313,12 +306,12 @@ template <typename Body>
   for (int64_t c = first; c < last;) {
     if constexpr (WideBytes::kBytes > Bytes32::kBytes) {
       if (last - c > Bytes32::kBytes && total >= WideBytes::kBytes) {
-        body.template operator()<WideBytes>(c + WideBytes::kBytes <= total ? c : total - WideBytes::kBytes);
+        body.template operator()<WideBytes>(block_start<WideBytes::kBytes>(c, total));
         c += WideBytes::kBytes;
         continue;
       }
     }
-    body.template operator()<Bytes32>(c + Bytes32::kBytes <= total ? c : total - Bytes32::kBytes);
+    body.template operator()<Bytes32>(block_start<Bytes32::kBytes>(c, total));
     c += Bytes32::kBytes;
   }
 }

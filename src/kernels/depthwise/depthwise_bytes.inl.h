@@ -4,13 +4,12 @@
 
 #include <immintrin.h>
 
-#include "simd/vec.h"
+#include "kernels/gemm/dot.inl.h"
 
 namespace lowp::LOWP_TARGET {
 namespace {
 
-#if defined(__AVXVNNI__) || defined(__AVX512VNNI__)
-#define LOWP_HAS_BYTE_DOT
+#if defined(LOWP_HAS_DOT)
 constexpr bool kHasDot = true;
 #else
 constexpr bool kHasDot = false;

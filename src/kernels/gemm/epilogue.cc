@@ -1,6 +1,5 @@
 #include "kernels/gemm/epilogue.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -8,9 +7,10 @@ namespace lowp::kernels {
 
 OutputRange output_range(const Epilogue& e) {
   const bool relu = e.activation == Activation::kRelu, clip = e.activation == Activation::kClip;
+  const bool is_all = relu || clip || e.activation == Activation::kNone;
   if (e.out != DType::kU8 && e.out != DType::kI8) {
     constexpr float kNone = std::numeric_limits<float>::infinity();
-    return {clip ? e.lo : relu ? 0.0f : -kNone, clip ? e.hi : kNone, 0, 0};
+    return {clip ? e.lo : relu ? 0.0f : -kNone, clip ? e.hi : kNone, 0, 0, is_all};
   }
   const bool is_signed = e.out == DType::kI8;
   const float least = static_cast<float>(e.out_range.least(is_signed) - e.out_zero),
@@ -27,8 +27,8 @@ OutputRange output_range(const Epilogue& e) {
   lower = lower < most ? lower : most;
   upper = upper > least ? upper : least;
   lower = lower < upper ? lower : upper;
-  return {lower, upper, static_cast<int32_t>(std::rint(lower)) + e.out_zero,
-          static_cast<int32_t>(std::rint(upper)) + e.out_zero};
+  const auto stored = [&](float steps) { return static_cast<int32_t>(std::rint(steps)) + e.out_zero; };
+  return {lower, upper, stored(lower), stored(upper), is_all};
 }
 
 }  // namespace lowp::kernels

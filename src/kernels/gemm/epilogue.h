@@ -75,6 +75,7 @@ struct Epilogue {
 struct OutputRange {
   float lower, upper;
   int32_t low, high;
+  bool is_all;  // activation is none, relu or clip: nothing is to be done but this
 };
 OutputRange output_range(const Epilogue& e);
 

@@ -218,10 +218,8 @@ void epilogue_tile(const EpilogueArgs& t) {
 
 void epilogue_int(const EpilogueArgs& t) {
   const Epilogue& e = *t.e;
-  const bool in_clamp =
-      e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
   const bool residual_q8 = t.residual == nullptr || e.residual_dtype == DType::kU8 || e.residual_dtype == DType::kI8;
-  if ((e.out == DType::kU8 || e.out == DType::kI8) && in_clamp && residual_q8)
+  if ((e.out == DType::kU8 || e.out == DType::kI8) && t.range.is_all && residual_q8)
     return t.bias_added ? epilogue_requantize<false>(t) : epilogue_requantize<true>(t);
   epilogue_tile<IntIn>(t);
 }

@@ -156,11 +156,9 @@ bool steps_fit(const GemmJob& job) {
 
 bool can_finish(const GemmJob& job, const Plan& p) {
   const Epilogue& e = *job.epilogue;
-  const bool clamps =
-      e.activation == Activation::kNone || e.activation == Activation::kRelu || e.activation == Activation::kClip;
   const TileSet& tiles = *p.tiles;
   const bool one_block = job.b_kind == WeightKind::kS8 || p.k <= kBlockK;
-  return tiles.finishes != 0 && p.k > 0 && one_block && clamps &&
+  return tiles.finishes != 0 && p.k > 0 && one_block && output_range(e).is_all &&
          (e.out == tiles.finished[0] || e.out == tiles.finished[1]) &&
          (e.residual == nullptr || e.residual_dtype == e.out) && (e.out != DType::kU8 || steps_fit(job));
 }
