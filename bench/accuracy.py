@@ -1,6 +1,6 @@
 """Accuracy of real models after compilation, on labelled data: ImageNet photographs and STS Benchmark sentence pairs.
 
-    python bench/accuracy.py [--data ../shared/data] [--json] [--observer mse] [--precisions fp32 bf16 int8]
+    python bench/accuracy.py [--data ../shared/data] [--json] [--observer auto] [--precisions fp32 bf16 int8]
 
 Prints top-1 of EfficientNet-lite0 and Spearman's correlation (in percent) of MiniLM for each precision.
 """
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=_DATA)
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "fp16", "int8"])
     parser.add_argument("--models", nargs="*", default=["lite0", "minilm"])
-    parser.add_argument("--observer", default="mse")
+    parser.add_argument("--observer", default="auto")
     parser.add_argument("--target", default="")
     parser.add_argument("--no-measure", action="store_true", help="keep INT8 layers that are not faster")
     parser.add_argument("--threads", type=int, default=0)

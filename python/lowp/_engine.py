@@ -68,7 +68,7 @@ class Engine:
         ``layers``: for each layer ``node``, ``op``, ``requested`` and ``executed`` precision, ``reason`` where they
         differ, and where measured ``snr_db``, ``fp32_us``, ``int8_us``, and how its kernel computes it: ``kernel``,
         ``kernel_us`` and the next best way, ``runner_up``, ``runner_up_us``; ``output_snr_db``, ``cpu``, ``target``,
-        ``calibration_samples``; ``tuning``: how kernels were timed.
+        ``calibration_samples``; ``observer``, ``equalized``: how many activations were; ``tuning``: how kernels were timed.
         """
         return {"layers": [], **json.loads(self._core.metadata.get("report", "{}"))}
 
@@ -133,7 +133,8 @@ def compile(  # noqa: A001 - the name of the interface
     *,
     threads: int = 0,
     strict: bool = False,
-    observer: str = "mse",
+    observer: str = "auto",
+    equalize: bool = True,
     target: str = "",
     keep_fp32: Sequence[str] = (),
     measure: bool = True,
@@ -152,7 +153,10 @@ def compile(  # noqa: A001 - the name of the interface
             enough. Only one is in memory at a time.
         threads: of the engine and of compilation; 0: all that the process may use.
         strict: an error where a layer cannot have the precision asked for.
-        observer: how ranges are chosen: mse (least squared error), percentile, or minmax.
+        observer: how ranges of activations are chosen: mse (least squared error), percentile (without 0.001% at each
+            end), minmax, or auto, the one of these with which outputs have the most signal to noise on the samples.
+        equalize: divide channels of activations that are larger than others by what the weights behind them are then
+            multiplied by, where that leaves less error (SmoothQuant); transformers want it.
         target: what INT8 is optimised for: "" (this CPU), "vnni" or "avx2".
         keep_fp32: names of layers that stay as they are.
         measure: time every INT8 layer and keep it only where it is faster.
@@ -179,6 +183,7 @@ def compile(  # noqa: A001 - the name of the interface
             target,
             threads,
             strict,
+            equalize,
             measure,
             tune,
             cache,

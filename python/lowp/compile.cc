@@ -74,16 +74,18 @@ T known(std::optional<T> value, std::string_view what, std::string_view name, st
 }
 
 nb::tuple compile(const Model& model, const std::string& precision, const std::string& observer,
-                  const std::string& target, int threads, bool strict, bool measure, bool tune, bool cache,
-                  std::map<std::string, std::vector<int64_t>> shapes, std::vector<std::string> keep_fp32,
+                  const std::string& target, int threads, bool strict, bool equalize, bool measure, bool tune,
+                  bool cache, std::map<std::string, std::vector<int64_t>> shapes, std::vector<std::string> keep_fp32,
                   nb::handle samples, int64_t sample_count, nb::handle progress) {
   runtime::CompileOptions options;
   options.precision =
       known(runtime::precision_from_name(precision), "precision", precision, "fp32, bf16, fp16, int8 and auto");
-  options.observer = known(runtime::observer_from_name(observer), "observer", observer, "minmax, percentile and mse");
+  options.observer =
+      known(runtime::observer_from_name(observer), "observer", observer, "auto, minmax, percentile and mse");
   options.optimize_for = target;
   options.threads = threads;
   options.strict = strict;
+  options.equalize = equalize;
   options.measure = measure;
   options.tune = tune;
   options.cache = cache;
@@ -119,9 +121,9 @@ nb::tuple compile(const Model& model, const std::string& precision, const std::s
 
 void bind_compile(nb::module_& module) {
   module.def("compile", &compile, nb::arg("model"), nb::arg("precision"), nb::arg("observer"), nb::arg("target"),
-             nb::arg("threads"), nb::arg("strict"), nb::arg("measure"), nb::arg("tune"), nb::arg("cache"),
-             nb::arg("shapes"), nb::arg("keep_fp32"), nb::arg("samples").none(), nb::arg("sample_count"),
-             nb::arg("progress").none(), "The engine and the report as JSON.");
+             nb::arg("threads"), nb::arg("strict"), nb::arg("equalize"), nb::arg("measure"), nb::arg("tune"),
+             nb::arg("cache"), nb::arg("shapes"), nb::arg("keep_fp32"), nb::arg("samples").none(),
+             nb::arg("sample_count"), nb::arg("progress").none(), "The engine and the report as JSON.");
 }
 
 }  // namespace lowp::python

@@ -68,6 +68,7 @@ Status lower(LowerContext& ctx) {
   args.epilogue = make_epilogue(a, ctx, a.n);
   const bool has_bias = ctx.has(kPackedBias);
   const bool has_residual = ctx.has(kPackedResidual);
+  const bool has_steps = ctx.has(kPackedSteps);
   const int threads = ctx.threads();
   if (ctx.has_choice()) {
     args.choice = ctx.choose(fmt::format("gemm {}x{}x{} {}", args.m, args.n, args.k, layer_text(a, ctx)),
@@ -75,14 +76,15 @@ Status lower(LowerContext& ctx) {
   }
   ctx.set_scratch(kernels::gemm_scratch(args, threads));
   ctx.set_macs(args.m * args.n * args.k);
-  ctx.emit(kernel_text("gemm", ctx, args.choice), [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
-    kernels::GemmArgs call = args;
-    call.a = s.inputs[kPackedX];
-    call.b = s.inputs[kPackedWeights];
-    call.c = s.outputs[0];
-    bind_epilogue(call.epilogue, s, int8, has_bias, has_residual);
-    kernels::gemm(call, s.scratch, threads);
-  });
+  ctx.emit(kernel_text("gemm", ctx, args.choice),
+           [args, int8, has_bias, has_residual, has_steps, threads](const StepArgs& s) {
+             kernels::GemmArgs call = args;
+             call.a = s.inputs[kPackedX];
+             call.b = s.inputs[kPackedWeights];
+             call.c = s.outputs[0];
+             bind_epilogue(call.epilogue, s, int8, has_bias, has_residual, has_steps);
+             kernels::gemm(call, s.scratch, threads);
+           });
   return {};
 }
 
@@ -102,6 +104,18 @@ Sample sample(DType x, DType w, Extents x_extents, int64_t n, LinearAttrs a, boo
     s.inputs.push_back({residual, out, residual == DType::kU8 ? 0.0 : -2.0, residual == DType::kU8 ? 255.0 : 2.0});
   }
   s.tolerance_ulps = sample_tolerance(w, a.k);
+  return s;
+}
+
+// The sample with an INT8 output whose channels have steps of their own.
+Sample with_steps(Sample s, int64_t n) {
+  SampleInput absent;
+  absent.absent = true;
+  s.inputs.resize(kPackedSteps, absent);
+  SampleInput steps{DType::kF32, {n}, 20.0, 60.0};
+  steps.constant = true;
+  steps.differentiable = false;
+  s.inputs.push_back(std::move(steps));
   return s;
 }
 
@@ -131,6 +145,8 @@ std::vector<Sample> samples() {
   s8.out_zero = -5;
   s8.in_zero = -3;
   s8.activation = "silu";
+  LinearAttrs gelu_u8 = seven;
+  gelu_u8.activation = "gelu";
   return {
       sample(DType::kF32, DType::kF32, {3, 5, 37}, 19, gelu, true, DType::kF32),
       sample(DType::kF32, DType::kF32, {70, 300}, 48, plain, false, kNone),
@@ -142,6 +158,8 @@ std::vector<Sample> samples() {
       sample(DType::kU8, DType::kI8, {33, 72}, 40, oct, true, kNone),
       sample(DType::kU8, DType::kI8, {4, 300}, 21, gelu, true, DType::kF32),
       sample(DType::kI8, DType::kI8, {9, 30}, 17, s8, false, kNone),
+      with_steps(sample(DType::kU8, DType::kI8, {9, 30}, 49, gelu_u8, true, kNone), 49),
+      with_steps(sample(DType::kI8, DType::kI8, {2, 30}, 17, s8, true, DType::kF32), 17),
   };
 }
 
@@ -152,7 +170,7 @@ std::vector<OpDef> linear() {
   def.name = "Linear";
   def.domain = kLowpDomain;
   def.min_inputs = 2;
-  def.max_inputs = 5;
+  def.max_inputs = 6;
   def.attrs = ir::AttrCodec::of<LinearAttrs>();
   def.infer = infer;
   def.reference = reference;

@@ -103,6 +103,13 @@ Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t
     if (!zero_fits(r, attrs.residual_zero))
       return error(Code::kInvalidModel, "residual zero point {} does not fit", attrs.residual_zero);
   }
+  if (ctx.has(kPackedSteps)) {
+    if (!has_elements(kPackedSteps, DType::kF32, n))
+      return error(Code::kShapeMismatch, "steps are {}, {} elements are wanted", ctx.type(kPackedSteps).to_string(), n);
+    if (!attrs.allows_channel_steps())
+      return error(Code::kInvalidModel, "steps of channels do not go with activation '{}' and output {}",
+                   attrs.activation, dtype_name(attrs.out_dtype));
+  }
   return {};
 }
 
@@ -126,7 +133,8 @@ kernels::Epilogue make_epilogue(const EpilogueAttrs& attrs, LowerContext& ctx, i
   return e;
 }
 
-void bind_epilogue(kernels::Epilogue& epilogue, const StepArgs& args, bool int8, bool has_bias, bool has_residual) {
+void bind_epilogue(kernels::Epilogue& epilogue, const StepArgs& args, bool int8, bool has_bias, bool has_residual,
+                   bool has_steps) {
   if (int8) {
     epilogue.bias_s32 = has_bias ? args.in<int32_t>(kPackedBias) : nullptr;
     epilogue.scale = args.in<float>(kPackedScale);
@@ -134,6 +142,7 @@ void bind_epilogue(kernels::Epilogue& epilogue, const StepArgs& args, bool int8,
     epilogue.bias = has_bias ? args.in<float>(kPackedBias) : nullptr;
   }
   if (has_residual) epilogue.residual = args.inputs[kPackedResidual];
+  if (has_steps) epilogue.out_inv_scales = args.in<float>(kPackedSteps);
 }
 
 namespace {
@@ -178,7 +187,12 @@ void reference_epilogue(EvalContext& ctx, const EpilogueAttrs& attrs, double acc
   }
   v = activate(attrs, v);
   Tensor& y = ctx.out(0);
-  store_output(attrs, y, i, v);
+  OutputQuantization out = attrs;
+  if (ctx.has(kPackedSteps)) {
+    v *= static_cast<double>(ctx.in(kPackedSteps).data<float>()[channel]);
+    out.out_scale = 1;
+  }
+  store_output(out, y, i, v);
 }
 
 double packed_element(const Tensor& packed, size_t offset, int64_t k, int64_t n, int64_t rows) {

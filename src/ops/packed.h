@@ -1,7 +1,9 @@
 // What the two ops with packed weights share, lowp.Linear and lowp.Conv: operands, epilogue attributes, weight packing.
 //
 // Operands: 0 x; 1 weights in packed order (kernels/gemm/pack.h), a 1-d tensor; 2 bias [N], f32, or s32 with the zero
-// point folded in for INT8; 3 scale [N] f32, INT8 only: input scale * weight scale; 4 residual of the output's shape.
+// point folded in for INT8; 3 scale [N] f32, INT8 only: input scale * weight scale; 4 residual of the output's shape;
+// 5 of lowp.Linear: steps [N] f32, by how much a step of an INT8 output divides each channel, in place of 1 /
+// out_scale.
 #pragma once
 
 #include "kernels/gemm/epilogue.h"
@@ -15,6 +17,7 @@ inline constexpr size_t kPackedWeights = 1;
 inline constexpr size_t kPackedBias = 2;
 inline constexpr size_t kPackedScale = 3;
 inline constexpr size_t kPackedResidual = 4;
+inline constexpr size_t kPackedSteps = 5;
 
 // y = activation(x * w + bias + residual), quantized where the output is INT8; the formula is in epilogue.h.
 struct EpilogueAttrs : OutputQuantization {
@@ -27,6 +30,10 @@ struct EpilogueAttrs : OutputQuantization {
   float residual_scale = 1;  // INT8 residual
   int64_t residual_zero = 0;
   int64_t int8_class = 0;  // kernels::Int8Class
+  // Whether channels of an INT8 output can have steps of their own: relu and clip are limits in steps of the output.
+  bool allows_channel_steps() const {
+    return out_dtype != DType::kF32 && !activation.empty() && activation != "relu" && activation != "clip";
+  }
   bool operator==(const EpilogueAttrs&) const = default;
 };
 
@@ -96,7 +103,8 @@ Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t
 // The kernels' epilogue without pointers, and the pointers of one call. A residual of the output's dtype may become the
 // output: it is read once less from memory (ResNet-50 in FP32 spends a tenth of its time on such layers).
 kernels::Epilogue make_epilogue(const EpilogueAttrs& attrs, LowerContext& ctx, int64_t row);
-void bind_epilogue(kernels::Epilogue& epilogue, const StepArgs& args, bool int8, bool has_bias, bool has_residual);
+void bind_epilogue(kernels::Epilogue& epilogue, const StepArgs& args, bool int8, bool has_bias, bool has_residual,
+                   bool has_steps = false);
 
 // Naive epilogue for references: one accumulator to one output element. `i` is the linear index into the output.
 void reference_epilogue(EvalContext& ctx, const EpilogueAttrs& attrs, double acc, int64_t channel, int64_t i);

@@ -24,7 +24,8 @@ class Fuser {
   int run() {
     int changed = 0;
     while (ir::Node* next = only_user(graph_, node_->outputs[0])) {
-      if (attrs_.out_dtype != DType::kF32 || !(bias(next) || residual(next) || activation(next) || requantize(next)))
+      if (attrs_.out_dtype != DType::kF32 ||
+          !(bias(next) || residual(next) || activation(next) || scale_channels(next) || requantize(next)))
         break;
       ir::Value* old = next->outputs[0];
       node_->outputs[0]->type = old->type;
@@ -159,6 +160,23 @@ class Fuser {
     const auto q = output_quantization(next);
     if (q) static_cast<ops::OutputQuantization&>(attrs_) = *q;
     return q.has_value();
+  }
+
+  // A factor for each channel before the result is quantized (quant/equalize.h): channels with steps of their own.
+  bool scale_channels(const ir::Node* next) {
+    if constexpr (!std::is_same_v<A, ops::LinearAttrs>) return false;
+    if (!is_op(next, "Mul") || next->outputs[0]->type.rank() != node_->outputs[0]->type.rank()) return false;
+    const auto q = output_quantization(only_user(graph_, next->outputs[0]));
+    auto factors = channel_values(other(next, node_->outputs[0]), channels_, axis_, false);
+    if (!q || !factors) return false;
+    A after = attrs_;
+    static_cast<ops::OutputQuantization&>(after) = *q;
+    if (!after.allows_channel_steps()) return false;
+    for (float& f : *factors) f /= q->out_scale;
+    graph_.set_input(node_, ops::kPackedSteps,
+                     graph_.add_constant(graph_.unique_value_name(node_->name + ":steps"),
+                                         Tensor::from<float>({channels_}, std::span<const float>(*factors))));
+    return true;
   }
 
   ir::Graph& graph_;

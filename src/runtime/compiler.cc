@@ -17,6 +17,13 @@ constexpr std::pair<std::string_view, PrecisionMode> kPrecisions[] = {{"fp32", P
                                                                       {"int8", PrecisionMode::kInt8},
                                                                       {"auto", PrecisionMode::kAuto}};
 
+constexpr std::pair<std::string_view, Observer> kObservers[] = {
+    {"auto", Observer::kAuto},
+    {"minmax", Observer::kMinMax},
+    {"percentile", Observer::kPercentile},
+    {"mse", Observer::kMse},
+};
+
 bool is_compute(const ir::Node& node) {
   return node.op->quantize == QuantRule::kCompute || node.op->quantize == QuantRule::kRecurrent;
 }
@@ -81,10 +88,16 @@ std::string_view precision_name(PrecisionMode mode) {
   return "";
 }
 std::optional<Observer> observer_from_name(std::string_view name) {
-  if (name == "minmax") return Observer::kMinMax;
-  if (name == "percentile") return Observer::kPercentile;
-  if (name == "mse") return Observer::kMse;
+  for (const auto& [n, o] : kObservers) {
+    if (n == name) return o;
+  }
   return std::nullopt;
+}
+std::string_view observer_name(Observer observer) {
+  for (const auto& [n, o] : kObservers) {
+    if (o == observer) return n;
+  }
+  return "";
 }
 
 std::string CompileReport::to_json() const {
@@ -92,6 +105,8 @@ std::string CompileReport::to_json() const {
   j["cpu"] = cpu;
   j["target"] = target;
   j["calibration_samples"] = calibration_samples;
+  j["equalized"] = equalized;
+  if (calibration_samples > 0) j["observer"] = observer_name(observer);
   j["output_snr_db"] = output_snr_db;
   for (const LayerReport& l : layers) {
     nlohmann::json layer = {

@@ -16,9 +16,12 @@ enum class PrecisionMode : uint8_t { kFp32, kBf16, kFp16, kInt8, kAuto };
 std::optional<PrecisionMode> precision_from_name(std::string_view name);
 std::string_view precision_name(PrecisionMode mode);
 
-// How ranges of activations are chosen from what calibration saw.
-enum class Observer : uint8_t { kMinMax, kPercentile, kMse };
+// How ranges of activations are chosen from what calibration saw. kAuto: that of the others which leaves the model's
+// outputs with the most signal to noise on calibration samples. No way of looking at one tensor alone is best for all
+// models: what clipping outliers costs depends on what the layers behind make of them.
+enum class Observer : uint8_t { kAuto, kMinMax, kPercentile, kMse };
 std::optional<Observer> observer_from_name(std::string_view name);
+std::string_view observer_name(Observer observer);
 
 // Calibration samples: each a tensor for every input of the model, in the order of graph.inputs(). Read once, after
 // rewind().
@@ -39,7 +42,9 @@ struct CompileOptions {
   // What INT8 is optimised for: "" (this CPU), "vnni", "avx2". avx2 quantizes activations to 7 bits, which its fastest
   // exact kernels want.
   std::string optimize_for;
-  Observer observer = Observer::kMse;
+  Observer observer = Observer::kAuto;
+  // Whether channels of activations are equalized before quantization (quant/equalize.h), as transformers want.
+  bool equalize = true;
   // Whether INT8 layers are timed against FP32 on this machine and kept only where they win.
   bool measure = true;
   // Whether the ways in which kernels can compute each layer are timed on this machine and the fastest is recorded in
@@ -88,7 +93,9 @@ struct CompileReport {
   std::string cpu;
   std::string target;
   int64_t calibration_samples = 0;
-  double output_snr_db = 0;  // whole model, INT8 against FP32, on calibration samples
+  int equalized = 0;                    // activations whose channels were
+  Observer observer = Observer::kAuto;  // chosen or asked for; kAuto where nothing was calibrated
+  double output_snr_db = 0;             // whole model, INT8 against FP32, on calibration samples
   std::string to_json() const;
 };
 

@@ -47,7 +47,7 @@ def test_compile(precision, executed, least, mlp, samples, tmp_path):
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["m.lowp", "y.npz"]
 
 
-@pytest.mark.parametrize("observer", ["minmax", "percentile", "mse"])
+@pytest.mark.parametrize("observer", ["minmax", "percentile", "mse", "auto"])
 @pytest.mark.parametrize("target", ["vnni", "avx2"])
 def test_int8_options(observer, target, mlp, samples, tmp_path):
     engine = tmp_path / "m.lowp"

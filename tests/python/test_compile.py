@@ -98,7 +98,7 @@ def test_options():
         lowp.compile(model, "int8", samples(), keep_fp32=["fc9"])
     with pytest.raises(lowp.Unsupported, match="fc2"):
         lowp.compile(model, "int8", samples(), keep_fp32=["fc2"], strict=True, **OPTIONS)
-    for observer in ("minmax", "percentile", "mse"):
+    for observer in ("minmax", "percentile", "mse", "auto"):
         assert bits(lowp.compile(model, "int8", samples(), observer=observer, **OPTIONS))
     with pytest.raises(lowp.InvalidArgument, match="best.*minmax"):
         lowp.compile(model, "int8", samples(), observer="best")

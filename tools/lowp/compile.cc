@@ -19,12 +19,13 @@ struct Options {
   std::string output;
   std::string precision = "fp32";
   std::string calibrate;
-  std::string observer = "mse";
+  std::string observer = "auto";
   std::string target;
   std::vector<std::string> keep_fp32;
   std::vector<std::string> disable;
   int threads = 0;
   bool strict = false;
+  bool no_equalize = false;
   bool no_measure = false;
   bool no_tune = false;
   bool no_cache = false;
@@ -93,8 +94,9 @@ void print_report(const runtime::Compiled& compiled, const Options& o, uint64_t 
              file_size_text(engine_bytes), static_cast<double>(engine_bytes) / static_cast<double>(model_bytes),
              text.empty() ? "none" : text);
   if (r.calibration_samples > 0)
-    fmt::print("calibrated on {} samples; outputs against FP32: {:.1f} dB signal to noise\n", r.calibration_samples,
-               r.output_snr_db);
+    fmt::print("calibrated on {} samples ({}{}); outputs against FP32: {:.1f} dB signal to noise\n",
+               r.calibration_samples, runtime::observer_name(r.observer),
+               r.equalized > 0 ? fmt::format(", {} activations equalized", r.equalized) : "", r.output_snr_db);
   if (!r.tuning.skipped.empty()) {
     fmt::print("kernels were not timed: {}\n", r.tuning.skipped);
   } else if (r.tuning.threads != 0) {
@@ -127,7 +129,8 @@ Status compile(const Options& o) {
                  o.precision);
   auto observer = runtime::observer_from_name(o.observer);
   if (!observer)
-    return error(Code::kInvalidArgument, "observer '{}' is not known; minmax, percentile and mse are", o.observer);
+    return error(Code::kInvalidArgument, "observer '{}' is not known; auto, minmax, percentile and mse are",
+                 o.observer);
   std::error_code ec;
   if (std::filesystem::equivalent(o.model, o.output, ec))
     return error(Code::kInvalidArgument, "the output '{}' is the model itself", o.output);
@@ -139,6 +142,7 @@ Status compile(const Options& o) {
   options.strict = o.strict;
   options.threads = o.threads;
   options.optimize_for = o.target;
+  options.equalize = !o.no_equalize;
   options.measure = !o.no_measure;
   options.tune = !o.no_tune;
   options.cache = !o.no_cache;
@@ -200,12 +204,14 @@ void add_compile(CLI::App& app, Action& action) {
   sub->add_option("-o,--output", o->output, "engine file to write, M.lowp")->required();
   sub->add_option("--precision", o->precision, "fp32, bf16, fp16, int8 or auto")->capture_default_str();
   sub->add_option("--calibrate", o->calibrate, "samples for int8: FILE.npz (one sample) or a folder of them");
-  sub->add_option("--observer", o->observer, "how ranges are chosen: minmax, percentile or mse")->capture_default_str();
+  sub->add_option("--observer", o->observer, "how ranges are chosen: minmax, percentile, mse, or the best of them")
+      ->capture_default_str();
   sub->add_option("--target", o->target, "optimise INT8 for vnni or avx2 (default: this CPU)");
   sub->add_option("--keep-fp32", o->keep_fp32, "layers to leave in FP32, by node name");
   sub->add_option("--disable-pass", o->disable, "passes not to run");
   sub->add_option("--threads", o->threads, "0: all");
   sub->add_flag("--strict", o->strict, "fail where a layer cannot have the precision asked for");
+  sub->add_flag("--no-equalize", o->no_equalize, "do not scale channels of activations before quantization");
   sub->add_flag("--no-measure", o->no_measure, "do not time anything; INT8 everywhere it is possible");
   sub->add_flag("--no-tune", o->no_tune, "do not time the ways in which kernels can compute each layer");
   sub->add_flag("--no-cache", o->no_cache, "measure anew, and do not keep what was measured");

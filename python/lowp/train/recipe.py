@@ -212,7 +212,7 @@ class Compile:
     precision: Literal["fp32", "bf16", "fp16", "int8", "auto"] = "fp32"
     samples: int = _limited(100, least=1)
     target: Literal["", "vnni", "avx2"] = ""
-    observer: Literal["mse", "percentile", "minmax"] = "mse"
+    observer: Literal["auto", "mse", "percentile", "minmax"] = "auto"
     strict: bool = False
 
 

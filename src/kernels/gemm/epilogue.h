@@ -20,7 +20,8 @@
 //   q = s32(rne(clamp(y * out_inv_scale, qmin - out_zero, qmax - out_zero))) + out_zero, [qmin, qmax] being out_range
 // out_inv_scale is 1 / scale, rounded once by the caller: a multiplication, where ONNX's QuantizeLinear divides; the
 // two differ only where y / scale lies within an ulp of a tie. relu and clip join the clamp, which changes no bit; NaN
-// gives the lower end of the clamp.
+// gives the lower end of the clamp. Channels may have steps of their own, out_inv_scales[n]; not with the activations
+// none, relu and clip, where scale[n] does as well.
 //
 // Activations, in f32: relu(x) = 0 > x ? 0 : x;  clip(x) = min(hi, max(lo, x)); both keep NaN in float outputs;
 // leaky_relu = x < 0 ? alpha * x : x; the others are the functions of simd/math.h (gelu, gelu_tanh, sigmoid, tanh,
@@ -66,6 +67,7 @@ struct Epilogue {
 
   DType out = DType::kF32;  // kF32, kBF16, kF16, kU8, kI8
   float out_inv_scale = 1.0f;
+  const float* out_inv_scales = nullptr;  // [N], in place of out_inv_scale; or null
   int32_t out_zero = 0;
   StoredRange out_range;
 };

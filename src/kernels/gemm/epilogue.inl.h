@@ -92,31 +92,41 @@ template <bool kSigned>
 #endif
 }
 
-// kSteps: values come in steps of the output.
-template <bool kSigned, bool kSteps>
+// Values come in steps of the output.
+template <bool kSigned>
 struct OutQuantized {
   uint8_t* out;
-  F32 inv_scale, lo, hi;
+  F32 lo, hi;
   int zero_point, low;
   explicit OutQuantized(const EpilogueArgs& t)
       : out(static_cast<uint8_t*>(t.out)),
-        inv_scale(set(t.e->out_inv_scale)),
         lo(set(t.range.lower)),
         hi(set(t.range.upper)),
         zero_point(t.e->out_zero),
         low(t.range.low) {}
   [[gnu::always_inline]] void operator()(int64_t at, int lanes, F32 y) const {
-    store_quantized<kSigned>(out + at, lanes, to_int(min(max(steps(y), lo), hi)) + set_int(zero_point));
+    store_quantized<kSigned>(out + at, lanes, to_int(min(max(y, lo), hi)) + set_int(zero_point));
   }
   [[gnu::always_inline]] void pair(int64_t at, F32 y0, F32 y1) const {
-    store_pair<kSigned>(out + at, to_int(min(hi, steps(y0))), to_int(min(hi, steps(y1))), zero_point, low);
+    store_pair<kSigned>(out + at, to_int(min(hi, y0)), to_int(min(hi, y1)), zero_point, low);
   }
-  [[gnu::always_inline]] F32 steps(F32 y) const { return kSteps ? y : y * inv_scale; }
 };
 template <typename Out>
-constexpr bool kHasPair = false;
-template <bool kSigned, bool kSteps>
-constexpr bool kHasPair<OutQuantized<kSigned, kSteps>> = true;
+constexpr bool kQuantized = false;
+template <bool kSigned>
+constexpr bool kQuantized<OutQuantized<kSigned>> = true;
+
+// How sums of a block of columns become values. kSteps: steps of a quantized output, which RequantIn gives by itself.
+template <typename In, bool kSteps>
+struct Columns {
+  In in;
+  F32 steps;
+  Columns(const EpilogueArgs& t, int64_t n, int lanes)
+      : in(t, n, lanes),
+        steps(!kSteps               ? LOWP_TARGET::zero()
+              : t.e->out_inv_scales ? load_n(t.e->out_inv_scales + n, lanes)
+                                    : set(t.e->out_inv_scale)) {}
+};
 
 template <typename In, typename Out, Act kAct, bool kResidual>
 void epilogue_loop(const EpilogueArgs& args) {
@@ -125,16 +135,19 @@ void epilogue_loop(const EpilogueArgs& args) {
   const Epilogue e = *t.e;
   Out out(t);
   const F32 lo = set(t.range.lower), hi = set(t.range.upper);
-  auto value = [&](const In& in, int64_t acc, int64_t residual, int lanes) __attribute__((always_inline)) {
+  constexpr bool kSteps = kQuantized<Out> && !kRequant<In>;
+  using Block = Columns<In, kSteps>;
+  auto value = [&](const Block& block, int64_t acc, int64_t residual, int lanes) __attribute__((always_inline)) {
     if constexpr (kRequant<In> && kResidual) {
-      return in.steps_with(load_int(static_cast<const int32_t*>(t.acc) + acc),
-                           load_residual_q8(e, t.residual, residual, lanes));
+      return block.in.steps_with(load_int(static_cast<const int32_t*>(t.acc) + acc),
+                                 load_residual_q8(e, t.residual, residual, lanes));
     }
-    F32 y = in(t.acc, acc);
+    F32 y = block.in(t.acc, acc);
     if constexpr (kResidual) y = add_residual(e, t.residual, residual, lanes, y);
     if constexpr (kAct == Act::kClip) y = min(hi, max(lo, y));
     if constexpr (kAct == Act::kGelu) y = gelu(y);
     if constexpr (kAct == Act::kOther) y = apply_activation(e, y);
+    if constexpr (kSteps) y = y * block.steps;
     return y;
   };
   // body(acc, out, residual): elements of each row.
@@ -149,20 +162,20 @@ void epilogue_loop(const EpilogueArgs& args) {
     } while (++r != end);
   };
   int64_t first = 0;
-  if constexpr (kHasPair<Out>) {
+  if constexpr (kQuantized<Out>) {
     for (; first + 32 <= t.cols; first += 32) {
-      const In in0(t, t.n0 + first, 16), in1(t, t.n0 + first + 16, 16);
+      const Block block0(t, t.n0 + first, 16), block1(t, t.n0 + first + 16, 16);
       for_rows([&](int64_t acc, int64_t at, int64_t residual) __attribute__((always_inline)) {
         acc += first, residual += first;
-        out.pair(at + first, value(in0, acc, residual, 16), value(in1, acc + 16, residual + 16, 16));
+        out.pair(at + first, value(block0, acc, residual, 16), value(block1, acc + 16, residual + 16, 16));
       });
     }
   }
   auto columns = [&](int64_t at, int lanes) __attribute__((always_inline)) {
     const int64_t n = first + at;
-    const In in(t, t.n0 + n, lanes);
+    const Block block(t, t.n0 + n, lanes);
     for_rows([&](int64_t acc, int64_t to, int64_t residual)
-                 __attribute__((always_inline)) { out(to + n, lanes, value(in, acc + n, residual + n, lanes)); });
+                 __attribute__((always_inline)) { out(to + n, lanes, value(block, acc + n, residual + n, lanes)); });
   };
   for_lanes(t.cols - first, columns);
 }
@@ -176,9 +189,9 @@ void epilogue_residual(const EpilogueArgs& t) {
 template <bool kBias>
 void epilogue_requantize(const EpilogueArgs& t) {
   if (t.e->out == DType::kU8)
-    epilogue_residual<RequantIn<kBias>, OutQuantized<false, true>, Act::kNone>(t);
+    epilogue_residual<RequantIn<kBias>, OutQuantized<false>, Act::kNone>(t);
   else
-    epilogue_residual<RequantIn<kBias>, OutQuantized<true, true>, Act::kNone>(t);
+    epilogue_residual<RequantIn<kBias>, OutQuantized<true>, Act::kNone>(t);
 }
 
 template <typename In>
@@ -189,8 +202,8 @@ void epilogue_tile(const EpilogueArgs& t) {
     switch (t.e->out) {
       case DType::kBF16: return epilogue_loop<In, OutBF16, Act::kGelu, false>(t);
       case DType::kF16: return epilogue_loop<In, OutF16, Act::kGelu, false>(t);
-      case DType::kU8: return epilogue_loop<In, OutQuantized<false, false>, Act::kGelu, false>(t);
-      case DType::kI8: return epilogue_loop<In, OutQuantized<true, false>, Act::kGelu, false>(t);
+      case DType::kU8: return epilogue_loop<In, OutQuantized<false>, Act::kGelu, false>(t);
+      case DType::kI8: return epilogue_loop<In, OutQuantized<true>, Act::kGelu, false>(t);
       default: return epilogue_loop<In, OutF32, Act::kGelu, false>(t);
     }
   }
@@ -204,11 +217,11 @@ void epilogue_tile(const EpilogueArgs& t) {
       if (clip) return epilogue_residual<In, OutF16, Act::kClip>(t);
       return epilogue_residual<In, OutF16, Act::kOther>(t);
     case DType::kU8:
-      if (none || clip) return epilogue_residual<In, OutQuantized<false, false>, Act::kNone>(t);
-      return epilogue_residual<In, OutQuantized<false, false>, Act::kOther>(t);
+      if (none || clip) return epilogue_residual<In, OutQuantized<false>, Act::kNone>(t);
+      return epilogue_residual<In, OutQuantized<false>, Act::kOther>(t);
     case DType::kI8:
-      if (none || clip) return epilogue_residual<In, OutQuantized<true, false>, Act::kNone>(t);
-      return epilogue_residual<In, OutQuantized<true, false>, Act::kOther>(t);
+      if (none || clip) return epilogue_residual<In, OutQuantized<true>, Act::kNone>(t);
+      return epilogue_residual<In, OutQuantized<true>, Act::kOther>(t);
     default:
       if (none) return epilogue_residual<In, OutF32, Act::kNone>(t);
       if (clip) return epilogue_residual<In, OutF32, Act::kClip>(t);

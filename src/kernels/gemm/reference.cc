@@ -83,7 +83,7 @@ float requantized(const Epilogue& e, float acc, int64_t m, int64_t n) {
   return std::fma(static_cast<float>(q), residual_multiplier, std::fma(acc, multiplier, offset));
 }
 
-void store(const Epilogue& e, void* out, int64_t at, float y) {
+void store(const Epilogue& e, void* out, int64_t at, int64_t n, float y) {
   if (e.out == DType::kF32) {
     static_cast<float*>(out)[at] = y;
   } else if (e.out == DType::kBF16) {
@@ -93,7 +93,7 @@ void store(const Epilogue& e, void* out, int64_t at, float y) {
   } else {
     Epilogue plain = e;
     plain.activation = Activation::kNone;
-    store_steps(plain, out, at, y * e.out_inv_scale);
+    store_steps(plain, out, at, y * (e.out_inv_scales != nullptr ? e.out_inv_scales[n] : e.out_inv_scale));
   }
 }
 
@@ -103,7 +103,7 @@ void finish(const Epilogue& e, float y, int64_t m, int64_t n, void* out, int64_t
   const bool quantized = e.out == DType::kU8 || e.out == DType::kI8;
   if (quantized && std::isnan(y) && e.activation == Activation::kRelu) y = 0.0f;
   if (quantized && std::isnan(y) && e.activation == Activation::kClip) y = e.lo;
-  store(e, out, m * ldc + n, activate(e, y));
+  store(e, out, m * ldc + n, n, activate(e, y));
 }
 void finish_f32(const Epilogue& e, float acc, int64_t m, int64_t n, void* out, int64_t ldc) {
   finish(e, acc + (e.bias != nullptr ? e.bias[n] + 0.0f : 0.0f), m, n, out, ldc);

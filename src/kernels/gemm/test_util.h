@@ -110,7 +110,7 @@ inline void make_a7_safe(Int8Class c, std::vector<int8_t>& w, int64_t k, int64_t
 
 // A random epilogue and the arrays behind it. Residuals have `pixels` rows.
 struct RandomEpilogue {
-  std::vector<float> bias, scale;
+  std::vector<float> bias, scale, steps;
   std::vector<int32_t> bias_s32;
   std::vector<uint8_t> residual;
   Epilogue e;
@@ -147,6 +147,10 @@ struct RandomEpilogue {
     e.out = out;
     e.out_inv_scale = 1.0f / 0.021f;
     if (random.range(0, 1) == 0) e.out_range = {-60, 127};
+    if (!output_range(e).is_all && random.range(0, 1) == 0) {
+      for (int64_t i = 0; i < n; ++i) steps.push_back(e.out_inv_scale * (1.5f + random.uniform()));
+      e.out_inv_scales = steps.data();
+    }
     e.out_zero = out == DType::kU8 ? 77 : out == DType::kI8 ? -9 : 0;
   }
 };
