@@ -129,11 +129,18 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["lite0", "minilm"])
     parser.add_argument("--observer", default="auto")
     parser.add_argument("--target", default="")
+    parser.add_argument("--no-equalize", action="store_true", help="leave channels as they are")
     parser.add_argument("--no-measure", action="store_true", help="keep INT8 layers that are not faster")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     a = parser.parse_args()
-    options = {"observer": a.observer, "target": a.target, "measure": not a.no_measure, "threads": a.threads}
+    options = {
+        "observer": a.observer,
+        "target": a.target,
+        "measure": not a.no_measure,
+        "equalize": not a.no_equalize,
+        "threads": a.threads,
+    }
     rows = measure(a.data, a.precisions, a.models, **options)
     if a.json:
         print(json.dumps(rows))

@@ -17,8 +17,8 @@ std::optional<PrecisionMode> precision_from_name(std::string_view name);
 std::string_view precision_name(PrecisionMode mode);
 
 // How ranges of activations are chosen from what calibration saw. kAuto: that of the others which leaves the model's
-// outputs with the most signal to noise on calibration samples. No way of looking at one tensor alone is best for all
-// models: what clipping outliers costs depends on what the layers behind make of them.
+// outputs with the most signal to noise on calibration samples, kMse where none is clearly better. No way of looking at
+// one tensor alone is best for all models: what clipping outliers costs depends on what the layers behind make of them.
 enum class Observer : uint8_t { kAuto, kMinMax, kPercentile, kMse };
 std::optional<Observer> observer_from_name(std::string_view name);
 std::string_view observer_name(Observer observer);

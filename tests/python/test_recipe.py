@@ -61,13 +61,15 @@ def test_overrides(tmp_path):
         "optimizer.betas=[0.8, 0.9]",
         "model.name=bert",
         "compile.precision=int8",
+        'compile.keep_fp32=["head", "stem"]',
         'mixed_precision.deny=["Tanh", "Softmax"]',
         "train.folder=x=y",
     ]
     made = recipe.parse(GOOD, tmp_path / "r.toml", sets)
     assert (made.train.epochs, made.optimizer.betas, made.model.name) == (5, (0.8, 0.9), "bert")
     assert made.mixed_precision == recipe.MixedPrecision(deny=["Tanh", "Softmax"])
-    assert made.compile.precision == "int8" and made.train.folder == tmp_path / "x=y"
+    assert made.compile.precision == "int8" and made.compile.keep_fp32 == ["head", "stem"]
+    assert made.train.folder == tmp_path / "x=y"
     for bad, message in (
         ("epochs=3", "--set epochs=3: section.key=value is wanted"),
         ("train.epochs", "section.key=value"),
@@ -161,6 +163,7 @@ def test_the_digest_is_of_what_decides_the_result(tmp_path):
         "optimizer.eps=1e-8",
         "compile.precision=fp16",
         "compile.observer=minmax",
+        'compile.keep_fp32=["head"]',
     ):
         assert recipe.parse(GOOD, tmp_path / "r.toml", [same]).digest == digest
     assert recipe.parse(GOOD, Path("/somewhere/else.toml")).digest == digest

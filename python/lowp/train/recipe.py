@@ -206,13 +206,14 @@ class DataParallel:
 
 @dataclass(frozen=True)
 class Compile:
-    """[compile]: the engine made of the trained model; `samples` calibrate it; `target` and `observer` as in
-    :func:`lowp.compile`."""
+    """[compile]: the engine made of the trained model; `samples` calibrate it; `target`, `observer` and `keep_fp32` as
+    in :func:`lowp.compile`."""
 
     precision: Literal["fp32", "bf16", "fp16", "int8", "auto"] = "fp32"
     samples: int = _limited(100, least=1)
     target: Literal["", "vnni", "avx2"] = ""
     observer: Literal["auto", "mse", "percentile", "minmax"] = "auto"
+    keep_fp32: list[str] = field(default_factory=list)
     strict: bool = False
 
 

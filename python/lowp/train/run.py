@@ -302,6 +302,7 @@ class Run:
                 samples,
                 target=c.target,
                 observer=c.observer,
+                keep_fp32=c.keep_fp32,
                 strict=c.strict,
                 threads=self.recipe.train.threads,
                 progress=False,
