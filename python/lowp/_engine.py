@@ -68,7 +68,8 @@ class Engine:
         ``layers``: for each layer ``node``, ``op``, ``requested`` and ``executed`` precision, ``reason`` where they
         differ, and where measured ``snr_db``, ``fp32_us``, ``int8_us``, and how its kernel computes it: ``kernel``,
         ``kernel_us`` and the next best way, ``runner_up``, ``runner_up_us``; ``output_snr_db``, ``cpu``, ``target``,
-        ``calibration_samples``; ``observer``, ``equalized``: how many activations were; ``tuning``: how kernels were timed.
+        ``calibration_samples``, ``observer``; ``equalized``: how many activations were; ``tuning``: how kernels were
+        timed.
         """
         return {"layers": [], **json.loads(self._core.metadata.get("report", "{}"))}
 
