@@ -151,7 +151,7 @@ def compile(  # noqa: A001 - the name of the interface
         precision: fp32, bf16, fp16, int8, or auto (int8 where there are samples, else the CPU's fastest).
         calibration: for int8, samples of real inputs: dicts of arrays as for :meth:`Engine.run` in any iterable, an
             .npz file (one sample, which may be a batch), a folder of .npz files, or a list of files. 100 are usually
-            enough. Only one is in memory at a time.
+            enough. Few are in memory at a time, but of those that `equalize` looks at up to 64 MiB.
         threads: of the engine and of compilation; 0: all that the process may use.
         strict: an error where a layer cannot have the precision asked for.
         observer: how ranges of activations are chosen: mse (least squared error), percentile (without 0.001% at each

@@ -6,18 +6,19 @@
 
 #include "ops/matmul.h"
 #include "ops/norm.h"
+#include "passes/match.h"
 
 namespace lowp::quant {
 namespace {
+
+using passes::is_op;
+using passes::only_user;
 
 constexpr size_t kWeights = 1;
 constexpr size_t kGemmBias = 2;
 constexpr size_t kAttentionValues = 2;
 
-bool is_onnx(const ir::Node* node, std::string_view name) {
-  return node != nullptr && node->op->domain.empty() && node->op->name == name;
-}
-bool is_product(const ir::Node* node) { return is_onnx(node, "MatMul") || is_onnx(node, "Gemm"); }
+bool is_product(const ir::Node* node) { return is_op(node, "MatMul") || is_op(node, "Gemm"); }
 
 bool is_vector(const ir::Value* v, int64_t n) {
   return v != nullptr && v->is_constant() && v->constant.dtype() == DType::kF32 && v->constant.rank() == 1 &&
@@ -30,15 +31,11 @@ bool owns_weights(const ir::Node* product) {
   return w->is_constant() && w->constant.dtype() == DType::kF32 && w->constant.rank() == 2 && w->uses.size() == 1;
 }
 
-ir::Node* only_reader(const ir::Graph& graph, const ir::Value* v) {
-  return v->uses.size() == 1 && !graph.is_graph_output(v) ? v->uses[0] : nullptr;
-}
-
 // A product's weight matrix as a table of inputs and outputs, whichever way it lies.
 class Matrix {
  public:
   explicit Matrix(const ir::Node* product) : weights_(product->inputs[kWeights]->constant) {
-    const bool transposed = is_onnx(product, "Gemm") && product->attrs.get<ops::GemmAttrs>().trans_b;
+    const bool transposed = is_op(product, "Gemm") && product->attrs.get<ops::GemmAttrs>().trans_b;
     inputs_ = weights_.extent(transposed ? 1 : 0);
     outputs_ = weights_.extent(transposed ? 0 : 1);
     input_stride_ = transposed ? 1 : outputs_;
@@ -89,17 +86,17 @@ struct Linear {
 // The linear layer whose result is `v`, if nothing else reads what it is made of.
 std::optional<Linear> linear_behind(const ir::Graph& graph, const ir::Value* v, int64_t channels) {
   Linear l;
-  if (is_onnx(v->producer, "Add")) {
+  if (is_op(v->producer, "Add")) {
     l.bias_node = v->producer;
     l.bias = is_vector(l.bias_node->inputs[0], channels) ? 0 : 1;
     if (!is_vector(l.bias_node->inputs[l.bias], channels)) return std::nullopt;
     v = l.bias_node->inputs[1 - l.bias];
-    if (only_reader(graph, v) != l.bias_node) return std::nullopt;
+    if (only_user(graph, v) != l.bias_node) return std::nullopt;
   }
   l.product = v->producer;
   if (!is_product(l.product) || !owns_weights(l.product) || Matrix(l.product).outputs() != channels)
     return std::nullopt;
-  if (const ir::Value* c = is_onnx(l.product, "Gemm") ? l.product->input(kGemmBias) : nullptr) {
+  if (const ir::Value* c = is_op(l.product, "Gemm") ? l.product->input(kGemmBias) : nullptr) {
     if (l.bias_node != nullptr || !is_vector(c, channels)) return std::nullopt;
     l.bias_node = l.product;
     l.bias = kGemmBias;
@@ -108,7 +105,7 @@ std::optional<Linear> linear_behind(const ir::Graph& graph, const ir::Value* v, 
 }
 
 bool is_norm(const ir::Node* node, int64_t channels) {
-  if (!is_onnx(node, "LayerNormalization")) return false;
+  if (!is_op(node, "LayerNormalization")) return false;
   const int64_t axis = node->attrs.get<ops::LayerNormAttrs>().axis;
   return (axis == -1 || axis == node->outputs[0]->type.rank() - 1) && is_vector(node->input(1), channels) &&
          (node->input(2) == nullptr || is_vector(node->input(2), channels));
@@ -117,7 +114,7 @@ bool is_norm(const ir::Node* node, int64_t channels) {
 // Activations that do not scale with their input and that linear layers take into their epilogue.
 bool is_curved(const ir::Node* node) {
   static constexpr std::array kNames = {"Gelu", "Swish", "HardSwish", "Sigmoid", "Tanh"};
-  return std::ranges::any_of(kNames, [&](const char* name) { return is_onnx(node, name); });
+  return std::ranges::any_of(kNames, [&](const char* name) { return is_op(node, name); });
 }
 
 // What takes the division of an activation's channels.
@@ -140,12 +137,12 @@ bool find_place(const ir::Graph& graph, Site& site) {
   if (is_norm(producer, site.channels)) return true;
   if (site.others_read) return false;
   const ir::Value* linear = site.value;
-  if (producer->op->domain == kLowpDomain && producer->op->name == "Attention") {
+  if (is_op(producer, "Attention", kLowpDomain)) {
     linear = producer->input(kAttentionValues);
-  } else if (is_onnx(producer, "Relu") || is_onnx(producer, "LeakyRelu") || is_curved(producer)) {
+  } else if (is_op(producer, "Relu") || is_op(producer, "LeakyRelu") || is_curved(producer)) {
     linear = producer->input(0);
   }
-  if (linear != site.value && only_reader(graph, linear) != producer) return false;
+  if (linear != site.value && only_user(graph, linear) != producer) return false;
   const auto found = linear_behind(graph, linear, site.channels);
   if (!found) return false;
   site.linear = *found;
@@ -292,12 +289,9 @@ void scale_linear(ir::Graph& graph, const Linear& l, std::span<const float> fact
     replace_constant(graph, l.bias_node, l.bias, scaled_vector(l.bias_node->inputs[l.bias], factors));
 }
 
-// Behind the producer of the value, in front of all readers.
+// In front of the readers, of which the first is the first in the graph.
 void insert_factor(ir::Graph& graph, const Site& site, std::span<const float> factors) {
-  const auto& nodes = graph.nodes();
-  auto at = std::ranges::find_if(nodes, [&](const auto& n) { return n.get() == site.value->producer; });
-  ++at;
-  GraphBuilder b(graph, at->get());
+  GraphBuilder b(graph, site.readers.front());
   ir::Value* scaled = b.op(
       "Mul", {site.value, b.constant(Tensor::from<float>({site.channels}, factors), site.value->name + ":factors")}, {},
       kOnnxDomain, site.value->name + ":equalized");

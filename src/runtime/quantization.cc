@@ -31,8 +31,10 @@ quant::RangeMethod range_method(Observer o) {
   switch (o) {
     case Observer::kMinMax: return quant::RangeMethod::kMinMax;
     case Observer::kPercentile: return quant::RangeMethod::kPercentile;
-    default: return quant::RangeMethod::kMse;
+    case Observer::kAuto:
+    case Observer::kMse: return quant::RangeMethod::kMse;
   }
+  return quant::RangeMethod::kMse;
 }
 
 int activation_levels(const CompileOptions& options) {
@@ -79,6 +81,12 @@ Status check_sample(const ir::Graph& graph, const std::vector<Tensor>& sample, i
   return {};
 }
 
+std::vector<Tensor> copy_of(const std::vector<Tensor>& sample) {
+  std::vector<Tensor> copy;
+  for (const Tensor& t : sample) copy.push_back(t.clone());
+  return copy;
+}
+
 struct Noise {
   double signal = 0;
   double noise = 0;
@@ -110,8 +118,7 @@ class PostTraining {
       LOWP_TRY(equalize());
     }
     LOWP_TRY(observe());
-    LOWP_TRY(choose_observer());
-    LOWP_ASSIGN(std::unique_ptr<ir::Graph> quantized, build());
+    LOWP_ASSIGN(std::unique_ptr<ir::Graph> quantized, build_with_observer());
     LOWP_TRY(judge_accuracy(*quantized));
     if (changed_) {
       LOWP_ASSIGN(quantized, build());
@@ -196,11 +203,8 @@ class PostTraining {
         channels[name].observe(t.values<float>(), t.extent(t.rank() - 1));
         return Status();
       }));
-      first_samples_.emplace_back();
-      for (const Tensor& t : sample) {
-        first_samples_.back().push_back(t.clone());
-        bytes += t.bytes();
-      }
+      for (const Tensor& t : sample) bytes += t.bytes();
+      first_samples_.push_back(copy_of(sample));
       LOWP_TRY(progress("look at channels", samples_read_, samples_.size()));
     }
     if (first_samples_.empty()) return {};
@@ -227,11 +231,7 @@ class PostTraining {
       LOWP_TRY(look(*session, values, sample, count, [&](const std::string& name, const Tensor& t) {
         return observers_[name].observe(t.values<float>());
       }));
-      if (decision_samples_.size() < kDecisionSamples) {
-        std::vector<Tensor> kept;
-        for (const Tensor& t : sample) kept.push_back(t.clone());
-        decision_samples_.push_back(std::move(kept));
-      }
+      if (decision_samples_.size() < kDecisionSamples) decision_samples_.push_back(copy_of(sample));
       LOWP_TRY(progress("calibrate", count + 1, samples_.size()));
     }
     if (count == 0)
@@ -244,11 +244,13 @@ class PostTraining {
   // What is quantized: the model, or the equalized one.
   const ir::Graph& base() const { return base_ ? *base_ : graph_; }
 
-  // Signal to noise of the whole model's outputs with each observer; of those that are level the first is kept.
-  Status choose_observer() {
+  // With the observer asked for, or the one that leaves the model's outputs with the most signal to noise; of those
+  // that are level the first.
+  Result<std::unique_ptr<ir::Graph>> build_with_observer() {
     report_.observer = options_.observer;
     scheme_.method = range_method(options_.observer);
-    if (options_.observer != Observer::kAuto) return {};
+    if (options_.observer != Observer::kAuto) return build();
+    std::unique_ptr<ir::Graph> best;
     constexpr Observer kCandidates[] = {Observer::kMse, Observer::kPercentile, Observer::kMinMax};
     std::vector<std::vector<Tensor>> wanted;
     LOWP_ASSIGN(std::unique_ptr<Session> fp32, probe(graph_, {}, passes_, options_.threads, false));
@@ -268,12 +270,13 @@ class PostTraining {
         LOWP_ASSIGN(std::vector<Tensor> outputs, int8->run(decision_samples_[s]));
         for (size_t i = 0; i < outputs.size(); ++i) noise.add(wanted[s][i], outputs[i]);
       }
-      if (report_.observer != Observer::kAuto && noise.db() < most + kClearlyBetterDb) continue;
+      if (best && noise.db() < most + kClearlyBetterDb) continue;
       most = noise.db();
       report_.observer = candidate;
+      best = std::move(quantized);
     }
     scheme_.method = range_method(report_.observer);
-    return {};
+    return best;
   }
 
   Result<std::unique_ptr<ir::Graph>> build() {
