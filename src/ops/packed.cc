@@ -1,5 +1,6 @@
 #include "ops/packed.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -113,6 +114,17 @@ Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t
   return {};
 }
 
+namespace {
+
+// The finest step of a quantized output; 0 if that is not known before it runs.
+float finest_step(const EpilogueAttrs& attrs, const LowerContext& ctx) {
+  if (!ctx.has(kPackedSteps)) return attrs.out_scale;
+  const Tensor* inverse = ctx.known(kPackedSteps);
+  return inverse == nullptr || inverse->size() == 0 ? 0.0F : 1.0F / std::ranges::max(inverse->values<float>());
+}
+
+}  // namespace
+
 kernels::Epilogue make_epilogue(const EpilogueAttrs& attrs, LowerContext& ctx, int64_t row) {
   kernels::Epilogue e;
   e.activation = activation_from_name(attrs.activation).value();
@@ -123,6 +135,9 @@ kernels::Epilogue make_epilogue(const EpilogueAttrs& attrs, LowerContext& ctx, i
   e.out_inv_scale = 1.0F / attrs.out_scale;
   e.out_zero = static_cast<int32_t>(attrs.out_zero);
   e.out_range = attrs.range();
+  if (e.activation == kernels::Activation::kGelu && attrs.out_dtype != DType::kF32 &&
+      finest_step(attrs, ctx) >= kernels::kCoarseStep)
+    e.activation = kernels::Activation::kGeluCoarse;
   if (ctx.has(kPackedResidual)) {
     e.residual_dtype = ctx.dtype(kPackedResidual);
     e.residual_ld = row;
@@ -155,7 +170,8 @@ double activate(const EpilogueAttrs& a, double x) {
       return x < static_cast<double>(a.lo)   ? static_cast<double>(a.lo)
              : x > static_cast<double>(a.hi) ? static_cast<double>(a.hi)
                                              : x;
-    case kernels::Activation::kGelu: return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
+    case kernels::Activation::kGelu:
+    case kernels::Activation::kGeluCoarse: return 0.5 * x * (1 + std::erf(x / std::numbers::sqrt2));
     case kernels::Activation::kGeluTanh:
       return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
     case kernels::Activation::kSigmoid: return 1 / (1 + std::exp(-x));

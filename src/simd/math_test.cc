@@ -83,6 +83,21 @@ TEST(Math, GeluHasASmallAbsoluteError) {
   EXPECT_TRUE(std::isnan(first(gelu(set(NAN)))));
 }
 
+TEST(Math, CoarseGeluIsExactWhereItsFitEnds) {
+  test::Random random;
+  for (int i = 0; i < 20000; ++i) {
+    float x = random.uniform(-10.0f, 10.0f);
+    Exact exact = static_cast<Exact>(x) / 2 * (1.0L + erfl(x * sqrtl(0.5L)));
+    EXPECT_NEAR(first(gelu_coarse(set(x))), static_cast<double>(exact), 2e-4) << x;
+  }
+  for (float x : {4.0f, 5.5f, 1e30f}) {
+    EXPECT_EQ(first(gelu_coarse(set(x))), x);
+    EXPECT_EQ(first(gelu_coarse(set(-x))), 0.0f);
+  }
+  EXPECT_EQ(first(gelu_coarse(set(0.0f))), 0.0f);
+  EXPECT_TRUE(std::isnan(first(gelu_coarse(set(NAN)))));
+}
+
 TEST(Math, EdgeValues) {
   float inf = INFINITY;
   auto at = [](F32 (*f)(F32), float x) { return first(f(set(x))); };

@@ -269,6 +269,39 @@ TEST(Lower, SevenBitsAfterGeluAndLayerNorm) {
   EXPECT_EQ(first.out_high, 127);
 }
 
+// A normalization that a residual reads too, and one whose channels were scaled for the INT8 layer: each a step.
+TEST(Lower, LayerNormGivesBothResults) {
+  for (bool twin : {false, true}) {
+    Net n;
+    ir::Value* x = n.input({6, 32});
+    ir::Value* scale = n.floats({32}, 0.5, 1.5);
+    ir::Value* plain = n.b.op("LayerNormalization", {x, scale, n.floats({32})});
+    ir::Value* read = twin ? n.b.op("LayerNormalization", {x, n.floats({32}, 0.5, 1.5)}) : plain;
+    ir::Value* y = n.b.op("MatMul", {n.qdq(read, 0.02F), n.int8({32, 32}, 1)});
+    n.output(n.b.op("Add", {y, plain}));
+    // A step of one rounding more: 0.02 times weights of up to 127 times 0.01.
+    auto g = n.lowered(0.02 * 1.27);
+    EXPECT_EQ(count_ops(*g, "LayerNormalization"), 0);
+    EXPECT_EQ(count_ops(*g, "QuantizeLinear"), 0);
+    EXPECT_EQ(count_ops(*g, "LayerNorm", kLowpDomain), 1);
+    const ir::Node* norm = test::find_op_node(*g, "LayerNorm", kLowpDomain);
+    EXPECT_EQ(norm->outputs.size(), 2U);
+    EXPECT_EQ(norm->input(3) != nullptr, twin);
+  }
+}
+
+// Two normalizations that differ in more than scale and bias stay two.
+TEST(Lower, LayerNormsOfDifferentEpsilonStayTwo) {
+  Net n;
+  ir::Value* x = n.input({6, 32});
+  ir::Value* plain = n.b.op("LayerNormalization", {x, n.floats({32})}, {{"epsilon", 0.5F}});
+  ir::Value* read = n.b.op("LayerNormalization", {x, n.floats({32})});
+  n.output(n.b.op("Add", {n.b.op("MatMul", {n.qdq(read, 0.02F), n.int8({32, 32}, 1)}), plain}));
+  auto g = n.lowered(0.02 * 1.27);
+  EXPECT_EQ(count_ops(*g, "LayerNormalization"), 1);
+  EXPECT_EQ(test::find_op_node(*g, "LayerNorm", kLowpDomain)->outputs.size(), 1U);
+}
+
 TEST(Lower, AttentionGivesInt8) {
   Net n;
   auto attend = [&] {

@@ -24,8 +24,8 @@
 // none, relu and clip, where scale[n] does as well.
 //
 // Activations, in f32: relu(x) = 0 > x ? 0 : x;  clip(x) = min(hi, max(lo, x)); both keep NaN in float outputs;
-// leaky_relu = x < 0 ? alpha * x : x; the others are the functions of simd/math.h (gelu, gelu_tanh, sigmoid, tanh,
-// silu, hard_swish), so fused and separate activations have the same bits.
+// leaky_relu = x < 0 ? alpha * x : x; the others are the functions of simd/math.h (gelu, gelu_coarse, gelu_tanh,
+// sigmoid, tanh, silu, hard_swish), so fused and separate activations have the same bits.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,9 @@ namespace lowp::kernels {
 enum class Activation : uint8_t {
   kNone,
   kRelu,
-  kClip,  // lo, hi
-  kGelu,  // erf
+  kClip,        // lo, hi
+  kGelu,        // erf
+  kGeluCoarse,  // the same within 2e-4: for quantized outputs with steps of kCoarseStep and more
   kGeluTanh,
   kSigmoid,
   kTanh,
@@ -47,6 +48,9 @@ enum class Activation : uint8_t {
   kHardSwish,
   kLeakyRelu,  // alpha
 };
+
+// A tenth of it is the most that kGeluCoarse may be off; ranges of activations are 0.5 and more, nearly always.
+inline constexpr float kCoarseStep = 0x1p-9f;
 
 struct Epilogue {
   const float* bias = nullptr;  // float kinds, [N]; may be null

@@ -16,6 +16,7 @@ F32 apply_activation(const Epilogue& e, F32 x) {
     case Activation::kRelu: return max(zero(), x);
     case Activation::kClip: return min(set(e.hi), max(set(e.lo), x));
     case Activation::kGelu: return gelu(x);
+    case Activation::kGeluCoarse: return gelu_coarse(x);
     case Activation::kGeluTanh: return gelu_tanh(x);
     case Activation::kSigmoid: return sigmoid(x);
     case Activation::kTanh: return tanh(x);
@@ -27,7 +28,8 @@ F32 apply_activation(const Epilogue& e, F32 x) {
 }
 
 // The cheap activations are compiled into the loop; for a quantized output they are part of the clamp. So is gelu,
-// which follows every second layer of a transformer: called for each vector it reads its constants again.
+// which follows every second layer of a transformer: called for each vector it reads its constants again. In float
+// outputs it is kGelu, in quantized ones kGeluCoarse; the others of the two take the slow way.
 enum class Act { kNone, kClip, kGelu, kOther };
 
 struct FloatIn {
@@ -145,7 +147,7 @@ void epilogue_loop(const EpilogueArgs& args) {
     F32 y = block.in(t.acc, acc);
     if constexpr (kResidual) y = add_residual(e, t.residual, residual, lanes, y);
     if constexpr (kAct == Act::kClip) y = min(hi, max(lo, y));
-    if constexpr (kAct == Act::kGelu) y = gelu(y);
+    if constexpr (kAct == Act::kGelu) y = kQuantized<Out> ? gelu_coarse(y) : gelu(y);
     if constexpr (kAct == Act::kOther) y = apply_activation(e, y);
     if constexpr (kSteps) y = y * block.steps;
     return y;
@@ -202,10 +204,13 @@ void epilogue_tile(const EpilogueArgs& t) {
     switch (t.e->out) {
       case DType::kBF16: return epilogue_loop<In, OutBF16, Act::kGelu, false>(t);
       case DType::kF16: return epilogue_loop<In, OutF16, Act::kGelu, false>(t);
-      case DType::kU8: return epilogue_loop<In, OutQuantized<false>, Act::kGelu, false>(t);
-      case DType::kI8: return epilogue_loop<In, OutQuantized<true>, Act::kGelu, false>(t);
-      default: return epilogue_loop<In, OutF32, Act::kGelu, false>(t);
+      case DType::kF32: return epilogue_loop<In, OutF32, Act::kGelu, false>(t);
+      default: break;
     }
+  }
+  if (a == Activation::kGeluCoarse && t.residual == nullptr) {
+    if (t.e->out == DType::kU8) return epilogue_loop<In, OutQuantized<false>, Act::kGelu, false>(t);
+    if (t.e->out == DType::kI8) return epilogue_loop<In, OutQuantized<true>, Act::kGelu, false>(t);
   }
   switch (t.e->out) {
     case DType::kBF16:

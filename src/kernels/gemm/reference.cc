@@ -21,6 +21,7 @@ float activate(const Epilogue& e, float x) {
       return e.hi < low ? e.hi : low;
     }
     case Activation::kGelu: return v::first(v::gelu(v::set(x)));
+    case Activation::kGeluCoarse: return v::first(v::gelu_coarse(v::set(x)));
     case Activation::kGeluTanh: return v::first(v::gelu_tanh(v::set(x)));
     case Activation::kSigmoid: return v::first(v::sigmoid(v::set(x)));
     case Activation::kTanh: return v::first(v::tanh(v::set(x)));

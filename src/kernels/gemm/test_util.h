@@ -156,8 +156,9 @@ struct RandomEpilogue {
 };
 
 inline constexpr Activation kAllActivations[] = {
-    Activation::kNone,    Activation::kRelu, Activation::kClip, Activation::kGelu,      Activation::kGeluTanh,
-    Activation::kSigmoid, Activation::kTanh, Activation::kSilu, Activation::kHardSwish, Activation::kLeakyRelu,
+    Activation::kNone,       Activation::kRelu,      Activation::kClip,      Activation::kGelu,
+    Activation::kGeluCoarse, Activation::kGeluTanh,  Activation::kSigmoid,   Activation::kTanh,
+    Activation::kSilu,       Activation::kHardSwish, Activation::kLeakyRelu,
 };
 
 // Bits of an output compared, NaNs equal; reports the first difference.

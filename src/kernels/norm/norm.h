@@ -13,7 +13,8 @@ namespace lowp::kernels {
 //   layer norm: mean = sum(s) / n, d = s - mean   RMS norm: d = s
 //   inv = 1 / sqrt(sum(fma d d) / n + eps)
 //   y = fma(d * inv, gamma, beta)                 (d * inv * gamma without beta, d * inv + beta without gamma)
-// and, in the same pass, any of: sum_out = s, quantized = quantize(y) as in quantize.h, mean and inv_std per row.
+// and, in the same pass, any of: sum_out = s, mean and inv_std per row, quantized = quantize(y) as in quantize.h, or
+// with q_gamma of fma(d * inv, q_gamma, q_beta) (d * inv * q_gamma without q_beta).
 struct LayerNormArgs {
   int64_t rows = 0, n = 0;
   bool rms = false;
@@ -31,6 +32,8 @@ struct LayerNormArgs {
   float q_scale = 1.0f;
   int32_t q_zero = 0;
   StoredRange q_range;
+  const float* q_gamma = nullptr;  // [n] or null
+  const float* q_beta = nullptr;   // [n] or null; not without q_gamma
 };
 void layer_norm_f32(const LayerNormArgs& args, int threads);
 // The same of x and y that lie in memory as f32, bf16 or f16 (those of args do not count), rounded once. Without

@@ -40,6 +40,11 @@ template <int kRows, typename Value>
   }
 }
 
+[[gnu::always_inline]] inline F32 affine(F32 v, const float* gamma, const float* beta, int64_t i, int lanes) {
+  if (gamma == nullptr) return beta == nullptr ? v : v + load_n(beta + i, lanes);
+  return beta == nullptr ? v * load_n(gamma + i, lanes) : fma(v, load_n(gamma + i, lanes), load_n(beta + i, lanes));
+}
+
 template <int kRows, bool kSigned, bool kResidual>
 void layer_norm_rows(const kernels::LayerNormArgs& args, int64_t row) {
   const kernels::LayerNormArgs a = args;  // a copy that stores cannot alias, so that its fields stay in registers
@@ -63,15 +68,13 @@ void layer_norm_rows(const kernels::LayerNormArgs& args, int64_t row) {
     for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
       F32 s = value(r, i, lanes);
       if (a.sum_out) store_n(a.sum_out + offset + i, s, lanes);
-      F32 v = (a.rms ? s : s - m) * inv;
-      if (a.gamma) {
-        F32 gamma = load_n(a.gamma + i, lanes);
-        v = a.beta ? fma(v, gamma, load_n(a.beta + i, lanes)) : v * gamma;
-      } else if (a.beta) {
-        v = v + load_n(a.beta + i, lanes);
+      const F32 v = (a.rms ? s : s - m) * inv;
+      const F32 y = affine(v, a.gamma, a.beta, i, lanes);
+      if (a.y) store_n(a.y + offset + i, y, lanes);
+      if (a.quantized) {
+        const F32 q = a.q_gamma ? affine(v, a.q_gamma, a.q_beta, i, lanes) : y;
+        store_q8<kSigned>(a.quantized, offset + i, quantize(q, q_scale), lanes);
       }
-      if (a.y) store_n(a.y + offset + i, v, lanes);
-      if (a.quantized) store_q8<kSigned>(a.quantized, offset + i, quantize(v, q_scale), lanes);
     });
   }
 }
@@ -106,14 +109,7 @@ void stored_rows(const kernels::LayerNormArgs& args, const typename S::T* x, typ
     F32 m = set(mean[r]), inv = set(inv_std[r]);
     for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE {
       F32 s = value(r, i, lanes);
-      F32 v = (a.rms ? s : s - m) * inv;
-      if (a.gamma) {
-        F32 gamma = load_n(a.gamma + i, lanes);
-        v = a.beta ? fma(v, gamma, load_n(a.beta + i, lanes)) : v * gamma;
-      } else if (a.beta) {
-        v = v + load_n(a.beta + i, lanes);
-      }
-      S::store(y + r * n + i, v, lanes);
+      S::store(y + r * n + i, affine((a.rms ? s : s - m) * inv, a.gamma, a.beta, i, lanes), lanes);
     });
   }
 }

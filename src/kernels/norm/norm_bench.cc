@@ -21,7 +21,7 @@ void layer_norm(benchmark::State& state) {
   a.rows = state.range(0);
   a.n = state.range(1);
   std::vector<float> x(static_cast<size_t>(a.rows * a.n), 0.5f), y = x, gamma(static_cast<size_t>(a.n), 1.0f), r = x;
-  std::vector<uint8_t> q(x.size());
+  std::vector<uint8_t> q(x.size());  // with 1: of y; with 2: of another gamma and beta
   a.x = x.data();
   a.residual = r.data();
   a.gamma = a.beta = gamma.data();
@@ -30,6 +30,7 @@ void layer_norm(benchmark::State& state) {
     a.quantized = q.data();
     a.q_scale = 0.1f;
   }
+  if (state.range(2) == 2) a.q_gamma = a.q_beta = gamma.data();
   for (auto _ : state) layer_norm_f32(a, 1);
   report(state);
 }
@@ -38,6 +39,7 @@ BENCHMARK(layer_norm)
     ->ArgNames({"rows", "n", "quantized"})
     ->Args({128, 768, 0})
     ->Args({128, 768, 1})
+    ->Args({128, 768, 2})
     ->Args({32, 384, 0});
 
 void softmax(benchmark::State& state) {

@@ -11,6 +11,7 @@ using test::GuardedBuffer;
 
 struct Options {
   bool rms, residual, gamma, beta;
+  bool q_gamma = false, q_beta = false;
 };
 
 void check_layer_norm(int64_t n, const Options& o, DType q_dtype) {
@@ -18,6 +19,7 @@ void check_layer_norm(int64_t n, const Options& o, DType q_dtype) {
   test::Random random;
   GuardedBuffer<float> x = random.floats(kRows * n, -3.0f, 5.0f), residual = random.floats(kRows * n);
   GuardedBuffer<float> gamma = random.floats(n, 0.5f, 2.0f), beta = random.floats(n);
+  GuardedBuffer<float> q_gamma = random.floats(n, 0.5f, 2.0f), q_beta = random.floats(n);
   if (n > 3) x[static_cast<size_t>(n) + 1] = NAN, x[static_cast<size_t>(2 * n)] = INFINITY;
   for (int64_t i = 0; i < n; ++i) x[static_cast<size_t>(3 * n + i)] = 1.25f;  // variance 0
 
@@ -44,6 +46,8 @@ void check_layer_norm(int64_t n, const Options& o, DType q_dtype) {
     a.q_scale = 0.02f;
     a.q_zero = q_dtype == DType::kI8 ? -5 : 100;
     a.q_range = {-40, 127};
+    a.q_gamma = o.q_gamma ? q_gamma.data() : nullptr;
+    a.q_beta = o.q_beta ? q_beta.data() : nullptr;
     return a;
   };
   Outputs expected(n);
@@ -64,6 +68,8 @@ TEST(Norm, LayerNormHasTheBitsOfTheReference) {
     for (bool rms : {false, true}) {
       check_layer_norm(n, {rms, true, true, true}, DType::kU8);
       check_layer_norm(n, {rms, false, true, false}, DType::kI8);
+      check_layer_norm(n, {rms, false, true, true, true, true}, DType::kU8);
+      check_layer_norm(n, {rms, true, false, true, true, false}, DType::kI8);
     }
   }
   check_layer_norm(33, {false, false, false, false}, DType::kU8);

@@ -20,6 +20,11 @@ Moments moments(const std::vector<float>& s, bool rms, float eps) {
   return {mean, 1.0f / std::sqrt(squares / static_cast<float>(n) + eps)};
 }
 
+float affine(float v, const float* gamma, const float* beta, int64_t i) {
+  if (gamma && beta) return std::fma(v, gamma[i], beta[i]);
+  return gamma ? v * gamma[i] : beta ? v + beta[i] : v;
+}
+
 }  // namespace
 
 void layer_norm_f32(const LayerNormArgs& a) {
@@ -35,17 +40,12 @@ void layer_norm_f32(const LayerNormArgs& a) {
       float v = s[static_cast<size_t>(i)];
       if (a.sum_out) a.sum_out[r * a.n + i] = v;
       v = (a.rms ? v : v - mean) * inv;
-      if (a.gamma && a.beta) {
-        v = std::fma(v, a.gamma[i], a.beta[i]);
-      } else if (a.gamma) {
-        v = v * a.gamma[i];
-      } else if (a.beta) {
-        v = v + a.beta[i];
-      }
-      if (a.y) a.y[r * a.n + i] = v;
+      const float y = affine(v, a.gamma, a.beta, i);
+      if (a.y) a.y[r * a.n + i] = y;
       if (a.quantized) {
+        const float q = a.q_gamma ? affine(v, a.q_gamma, a.q_beta, i) : y;
         static_cast<uint8_t*>(a.quantized)[r * a.n + i] =
-            static_cast<uint8_t>(quantize(a.q_dtype, v, a.q_scale, a.q_zero, a.q_range));
+            static_cast<uint8_t>(quantize(a.q_dtype, q, a.q_scale, a.q_zero, a.q_range));
       }
     }
   }
