@@ -1,6 +1,7 @@
 // Lowering: packed kernels, fused epilogues, INT8 from Q/DQ, layout.
 #include <gtest/gtest.h>
 
+#include "ops/attention.h"
 #include "ops/packed.h"
 #include "support/graphs.h"
 
@@ -51,11 +52,11 @@ struct Net {
   }
 
   // The lowered graph. Results agree within `step` where the outputs are dequantized, else within 64 ulps.
-  std::unique_ptr<ir::Graph> lowered(double step = 0) {
+  std::unique_ptr<ir::Graph> lowered(double step = 0, const passes::PassOptions& options = {}) {
     const std::vector<Tensor> in = inputs();
     const std::vector<Tensor> want = test::evaluate_ok(graph, in);
     std::unique_ptr<ir::Graph> low = graph.clone();
-    Status s = passes::run_stage(*low, passes::Stage::kLower, {});
+    Status s = passes::run_stage(*low, passes::Stage::kLower, options);
     EXPECT_TRUE(s.is_ok()) << s.to_string();
     auto session = test::session_for(*low, 2, false);
     const std::vector<Tensor> have = test::run_ok(*session, in);
@@ -313,6 +314,25 @@ TEST(Lower, AttentionGivesInt8) {
   auto g = n.lowered(0.01 * 1.27);
   EXPECT_EQ(count_ops(*g, "QuantizeLinear"), 0);
   EXPECT_EQ(test::find_op_node(*g, "Attention", kLowpDomain)->outputs[0]->type.dtype, DType::kU8);
+}
+
+TEST(Lower, AttentionBetweenInt8LayersComputesInIntegers) {
+  for (bool all_int8 : {true, false}) {
+    Net n;
+    ir::Value* x = n.qdq(n.input({2, 5, 24}), 0.02F);
+    ir::Value* v = n.b.op(
+        "MatMul", {all_int8 ? x : n.input({2, 5, 24}, "v"), all_int8 ? n.int8({24, 24}, 1) : n.floats({24, 24})});
+    n.output(n.b.op("Attention",
+                    {n.b.op("MatMul", {x, n.int8({24, 24}, 1)}), n.b.op("MatMul", {x, n.int8({24, 24}, 1)}), v},
+                    {{"heads", int64_t{3}}, {"scale", 0.1F}}, kLowpDomain));
+    auto s16 = [](const ir::Graph& g) {
+      return test::find_op_node(g, "Attention", kLowpDomain)->attrs.get<ops::AttentionAttrs>().s16;
+    };
+    EXPECT_FALSE(s16(*n.lowered()));
+    passes::PassOptions options;
+    options.narrow_attention = true;
+    EXPECT_EQ(s16(*n.lowered(2e-2, options)), all_int8);
+  }
 }
 
 TEST(Lower, LayoutChangesOnlyAtTheBorders) {

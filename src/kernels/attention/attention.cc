@@ -12,10 +12,12 @@ int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / mult
 
 AttentionScratch scratch_layout(const AttentionArgs& a) {
   AttentionScratch s;
-  s.score_ld = round_up(a.t, 16) + 16;
-  s.keys = round_up(a.t, 16) * a.d;
-  s.values = round_up(a.dv, 16) * a.t;
-  s.queries = kQueryBlock * round_up(a.d, 16);
+  s.query_ld = a.s16 ? round_up(a.d, 32) / 2 : a.d;
+  s.weights = a.s16 ? round_up(a.t, 32) / 2 : a.t;
+  s.score_ld = round_up(a.t, a.s16 ? 32 : 16) + 16;
+  s.keys = round_up(a.t, 16) * s.query_ld;
+  s.values = round_up(a.dv, 16) * s.weights;
+  s.queries = kQueryBlock * round_up(s.query_ld, 16);
   s.scores = kQueryBlock * s.score_ld;
   s.outputs = kQueryBlock * round_up(a.dv, 16);
   s.size = s.keys + s.values + s.queries + s.scores + s.outputs;
@@ -37,7 +39,7 @@ size_t attention_scratch(const AttentionArgs& args, int threads) {
   return static_cast<size_t>(scratch_layout(args).size) * sizeof(float) * static_cast<size_t>(std::max(threads, 1));
 }
 
-void attention_f32(const AttentionArgs& args, void* scratch, int threads) {
+void attention(const AttentionArgs& args, void* scratch, int threads) {
   if (args.batch * args.heads * args.s * args.dv == 0) return;
   const AttentionTable& table = LOWP_SELECT_TABLE(attention_table);
   AttentionScratch layout = scratch_layout(args);

@@ -1,4 +1,4 @@
-// Multi-head attention of f32 in one kernel, without transposes: y = softmax(scale * q k^T + mask) v for each head.
+// Multi-head attention in one kernel, without transposes: y = softmax(scale * q k^T + mask) v for each head.
 //
 // For batch b, head h, query s (S queries, T keys, D = head size of q and k, DV of v):
 //   p[t] = sum over d of fma(q[d] * scale, k[t, d], .)   d in order, in blocks of 256 with a fresh accumulator each,
@@ -8,6 +8,16 @@
 //   y[d] = sum over t of fma(w[t], v[t, d], .)            t in order, in blocks of 256 likewise
 // causal: query s sees keys t <= s + T - S only; later ones take no part in the maximum and the sum, and w is 0 there.
 // A query with no key at all gives zeros.
+//
+// s16: the products are those of integers of 12 bits, exact, which take half the time of f32's or less, and round finer
+// than INT8 would. steps(x, largest) = s32(rne(clamp(x * (2047 / l), -2047, 2047))) with l = max(largest, 2^-100),
+// step(largest) = l / 2047; NaN counts as -2047 steps and has no magnitude.
+//   Q = steps(q, largest |q| of the query), K = steps(k, largest |k| of the head), V = steps(v, largest |v| of the
+//   head) p[t] = f32(sum over d of Q[d] K[t, d]) * ((step(q) * step(k)) * scale) p[t] = p[t] + mask[t] where there is a
+//   mask W[t] = s32(rne(clamp(exp(p[t] - greatest p) * 2047, 0, 2047)))         exp as in softmax.h y[d] = f32(sum over
+//   t of W[t] V[t, d]) * (step(v) / sum over t of W[t])
+// Sums over d and t in blocks of 512 terms, each exact in s32, then rounded and added in block order. That of W in 16
+// lanes (t % 16), each exact, then rounded and added in the tree of docs/numerics.md.
 #pragma once
 
 #include <cstddef>
@@ -30,6 +40,7 @@ struct AttentionArgs {
   int64_t s = 0, t = 0, d = 0, dv = 0;
   float scale = 1.0f;
   bool causal = false;
+  bool s16 = false;
   const float* q = nullptr;
   const float* k = nullptr;
   const float* v = nullptr;
@@ -47,6 +58,6 @@ struct AttentionArgs {
 
 // Bytes of 64-byte aligned scratch; depends on sizes and threads only.
 size_t attention_scratch(const AttentionArgs& args, int threads);
-void attention_f32(const AttentionArgs& args, void* scratch, int threads);
+void attention(const AttentionArgs& args, void* scratch, int threads);
 
 }  // namespace lowp::kernels

@@ -19,6 +19,7 @@ void attention(benchmark::State& state) {
   a.t = state.range(2);
   a.d = a.dv = state.range(3);
   int threads = static_cast<int>(state.range(4));
+  a.s16 = state.range(5) != 0;
   int64_t width = a.heads * a.d;
   std::vector<float> q(static_cast<size_t>(a.s * width), 0.01f), k(static_cast<size_t>(a.t * width), 0.02f);
   std::vector<float> v = k, y = q, mask(static_cast<size_t>(a.t), -1.0f);
@@ -30,7 +31,7 @@ void attention(benchmark::State& state) {
   a.q_strides = a.k_strides = a.v_strides = a.y_strides = {0, width, a.d};
   a.mask = mask.data();
   auto scratch = AlignedBuffer::allocate(attention_scratch(a, threads));
-  for (auto _ : state) attention_f32(a, scratch->data(), threads);
+  for (auto _ : state) attention(a, scratch->data(), threads);
   double macs = static_cast<double>(state.iterations()) * static_cast<double>(a.heads * a.s * a.t * a.d * 2);
   state.counters["GMAC/s"] = benchmark::Counter(macs * 1e-9, benchmark::Counter::kIsRate);
   state.counters["of_peak"] = benchmark::Counter(macs / (peak_macs(WeightKind::kF32, Int8Class::kExact8) * threads),
@@ -39,13 +40,19 @@ void attention(benchmark::State& state) {
 
 BENCHMARK(attention)
     ->Name("Attention")
-    ->ArgNames({"heads", "s", "t", "d", "threads"})
-    ->Args({12, 128, 128, 64, 1})
-    ->Args({12, 128, 128, 64, 2})
-    ->Args({12, 32, 32, 32, 1})
-    ->Args({12, 32, 32, 32, 2})
-    ->Args({12, 512, 512, 64, 1})
-    ->Args({12, 1, 512, 64, 1})
+    ->ArgNames({"heads", "s", "t", "d", "threads", "s16"})
+    ->Args({12, 128, 128, 64, 1, 0})
+    ->Args({12, 128, 128, 64, 1, 1})
+    ->Args({12, 128, 128, 64, 2, 0})
+    ->Args({12, 128, 128, 64, 2, 1})
+    ->Args({12, 32, 32, 32, 1, 0})
+    ->Args({12, 32, 32, 32, 1, 1})
+    ->Args({12, 32, 32, 32, 2, 0})
+    ->Args({12, 32, 32, 32, 2, 1})
+    ->Args({12, 512, 512, 64, 1, 0})
+    ->Args({12, 512, 512, 64, 1, 1})
+    ->Args({12, 1, 512, 64, 1, 0})
+    ->Args({12, 1, 512, 64, 1, 1})
     ->UseRealTime();
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "kernels/attention/attention.h"
 
+#include <algorithm>
+
 #include "base/aligned_buffer.h"
 #include "kernels/attention/reference.h"
 #include "support/kernel_test.h"
@@ -22,7 +24,7 @@ HeadStrides strides(const Case& c, int64_t heads, int64_t length, int64_t width)
 
 enum class MaskKind { kNone, kKeys, kFull };
 
-void check(const Case& c, MaskKind mask_kind, DType y_dtype) {
+void check(const Case& c, MaskKind mask_kind, DType y_dtype, bool s16) {
   test::Random random;
   int64_t kv = c.kv_heads > 0 ? c.kv_heads : c.heads;
   GuardedBuffer<float> q = random.floats(c.batch * c.heads * c.s * c.d), k = random.floats(c.batch * kv * c.t * c.d);
@@ -41,6 +43,7 @@ void check(const Case& c, MaskKind mask_kind, DType y_dtype) {
   a.dv = c.dv;
   a.scale = 0.37f;
   a.causal = c.causal;
+  a.s16 = s16;
   a.q = q.data();
   a.k = k.data();
   a.v = v.data();
@@ -60,14 +63,14 @@ void check(const Case& c, MaskKind mask_kind, DType y_dtype) {
   int64_t bytes = c.batch * c.heads * c.s * c.dv * (y_dtype == DType::kF32 ? 4 : 1);
   GuardedBuffer<uint8_t> expected(bytes);
   a.y = expected.data();
-  reference::attention_f32(a);
+  reference::attention(a);
   test::for_each_target([&](int threads) {
     GuardedBuffer<uint8_t> y(bytes);
     a.y = y.data();
     auto scratch = AlignedBuffer::allocate(attention_scratch(a, threads));
     ASSERT_TRUE(scratch.has_value());
     memset(scratch->data(), 0xff, scratch->size());
-    attention_f32(a, scratch->data(), threads);
+    attention(a, scratch->data(), threads);
     if (y_dtype == DType::kF32) {
       GuardedBuffer<float> left(bytes / 4), right(bytes / 4);
       memcpy(left.data(), y.data(), y.size());
@@ -77,6 +80,10 @@ void check(const Case& c, MaskKind mask_kind, DType y_dtype) {
       test::expect_same(y, expected);
     }
   });
+}
+
+void check(const Case& c, MaskKind mask_kind, DType y_dtype) {
+  for (bool s16 : {false, true}) check(c, mask_kind, y_dtype, s16);
 }
 
 TEST(Attention, HasTheBitsOfTheReference) {
@@ -89,6 +96,7 @@ TEST(Attention, HasTheBitsOfTheReference) {
 }
 
 TEST(Attention, LongSumsAreBlocked) {
+  check({1, 1, 0, 2, 1100, 1090, 4}, MaskKind::kKeys, DType::kF32);
   check({1, 1, 0, 3, 530, 16, 18}, MaskKind::kKeys, DType::kF32);
   check({1, 1, 0, 3, 18, 300, 17}, MaskKind::kNone, DType::kF32);
 }
@@ -97,6 +105,53 @@ TEST(Attention, Causal) {
   check({1, 2, 0, 37, 37, 16, 16, true}, MaskKind::kNone, DType::kF32);
   check({1, 2, 0, 4, 21, 16, 16, true}, MaskKind::kKeys, DType::kF32);
   check({1, 1, 0, 9, 4, 16, 16, true}, MaskKind::kNone, DType::kF32);  // the first queries see nothing
+}
+
+// Sums of the largest integers, all of one sign, fill s32; zeros everywhere divide nothing.
+TEST(Attention, IntegersAtTheirLimits) {
+  constexpr int64_t kT = 512, kD = 512;
+  GuardedBuffer<float> x(kT * kD), y(kD);
+  for (float value : {0.0f, 3.0f, 1e-38f}) {
+    std::ranges::fill(x, value);
+    AttentionArgs a;
+    a.s = 1;
+    a.t = kT;
+    a.d = a.dv = kD;
+    a.s16 = true;
+    a.q = a.k = a.v = x.data();
+    a.k_strides = a.v_strides = {0, kD, 0};
+    a.y = y.data();
+    test::for_each_target([&](int threads) {
+      auto scratch = AlignedBuffer::allocate(attention_scratch(a, threads));
+      ASSERT_TRUE(scratch.has_value());
+      attention(a, scratch->data(), threads);
+      for (float got : y) ASSERT_NEAR(got, value, 1e-6 * value + 1e-33);
+    });
+  }
+}
+
+// Closer to f32 than INT8, whose steps of 1/127 would be off by 16 times as much.
+TEST(Attention, IntegersAreCloseToF32) {
+  test::Random random;
+  constexpr int64_t kS = 40, kD = 64;
+  GuardedBuffer<float> q = random.floats(kS * kD, -4.0f, 4.0f), k = random.floats(kS * kD, -4.0f, 4.0f);
+  GuardedBuffer<float> v = random.floats(kS * kD), exact(kS * kD), y(kS * kD);
+  AttentionArgs a;
+  a.s = a.t = kS;
+  a.d = a.dv = kD;
+  a.scale = 0.125f;
+  a.q = q.data();
+  a.k = k.data();
+  a.v = v.data();
+  a.q_strides = a.k_strides = a.v_strides = a.y_strides = {0, kD, 0};
+  a.y = exact.data();
+  reference::attention(a);
+  a.s16 = true;
+  a.y = y.data();
+  auto scratch = AlignedBuffer::allocate(attention_scratch(a, 1));
+  ASSERT_TRUE(scratch.has_value());
+  attention(a, scratch->data(), 1);
+  for (size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], exact[i], 5e-3) << i;
 }
 
 TEST(Attention, QuantizedOutput) {

@@ -5,6 +5,6 @@
 
 namespace lowp::kernels::reference {
 
-void attention_f32(const AttentionArgs& args);
+void attention(const AttentionArgs& args);
 
 }  // namespace lowp::kernels::reference

@@ -1,0 +1,132 @@
+// Attention in 16-bit integers (contract: attention.h).
+//
+// Element i of each 32 shares a word with element i + 16, so that two vectors of 16 make 16 words without shuffles; a
+// sum does not mind the order.
+#pragma once
+
+#include "kernels/attention/product.inl.h"
+#include "simd/math.h"
+
+namespace lowp::LOWP_TARGET {
+namespace {
+
+using kernels::AttentionArgs;
+using kernels::AttentionScratch;
+
+constexpr float kSteps = 2047.0f;
+
+// What x is divided by to become steps, and steps are multiplied by to become x again.
+struct StepSize {
+  float inverse, scale;
+  explicit StepSize(F32 magnitudes) {
+    const float largest = first(max(set(reduce_max(magnitudes)), set(0x1p-100f)));
+    inverse = kSteps / largest;
+    scale = largest / kSteps;
+  }
+};
+// The largest magnitudes so far; NaN is none.
+inline F32 magnitudes_of(const float* x, int64_t n, F32 so_far) {
+  for_lanes(n, [&](int64_t i, int lanes) LOWP_INLINE { so_far = max(abs(load_n(x + i, lanes)), so_far); });
+  return so_far;
+}
+// The magnitudes of [rows, n], `stride` apart.
+inline F32 magnitudes_of(const float* x, int64_t rows, int64_t stride, int64_t n) {
+  F32 so_far = zero();
+  for (int64_t r = 0; r < rows; ++r) so_far = magnitudes_of(x + r * stride, n, so_far);
+  return so_far;
+}
+inline I32 to_steps(F32 x, F32 inverse) {
+  return to_int(min(max(x * inverse, set(-kSteps)), set(kSteps)));  // NaN: -kSteps
+}
+inline F32 word_of(I32 low, I32 high) { return bitcast_float((low & set_int(0xffff)) | shift_left<16>(high)); }
+
+inline int lanes_left(int64_t n) { return n >= kLanes ? kLanes : n > 0 ? static_cast<int>(n) : 0; }
+// n elements as words; whole 32s, zeros beyond n.
+inline void to_words(const float* x, int64_t n, float inverse, float* out) {
+  const F32 inv = set(inverse);
+  for (int64_t i = 0; i < n; i += 32, out += 16) {
+    store(out, word_of(to_steps(load_n(x + i, lanes_left(n - i)), inv),
+                       to_steps(load_n(x + i + 16, lanes_left(n - i - 16)), inv)));
+  }
+}
+
+class S16 {
+ public:
+  using Kind = Words;
+  explicit S16(const AttentionArgs& a, const AttentionScratch& layout) : a_(a), layout_(layout) {}
+
+  // Panels of 16 keys: [t / 16][words of d][16]. `rows` is room for 16 keys.
+  void pack_keys(const float* k, float* rows, float* out) {
+    const int64_t words = layout_.query_ld;
+    const StepSize steps(magnitudes_of(k, a_.t, a_.k_strides.row, a_.d));
+    key_scale_ = steps.scale;
+    for (int64_t t0 = 0; t0 < a_.t; t0 += 16, out += words * 16) {
+      for (int64_t i = 0; i < 16; ++i) {
+        const int64_t n = t0 + i < a_.t ? a_.d : 0;
+        to_words(k + (t0 + i) * a_.k_strides.row, n, steps.inverse, rows + i * words);
+        for (int64_t w = 0; n == 0 && w < words; w += 16) store(rows + i * words + w, zero());
+      }
+      for (int64_t w = 0; w < words; w += 16) transpose_16x16(rows + w, words, out + w * 16);
+    }
+  }
+  // Panels of 16 columns: [dv / 16][words of t][16].
+  void pack_values(const float* v, float* out) {
+    const int64_t row = a_.v_strides.row;
+    const StepSize steps(magnitudes_of(v, a_.t, row, a_.dv));
+    value_scale_ = steps.scale;
+    const F32 inverse = set(steps.inverse);
+    for_lanes(a_.dv, [&](int64_t c, int lanes) LOWP_INLINE {
+      auto steps_at = [&](int64_t t) LOWP_INLINE {
+        return t < a_.t ? to_steps(load_n(v + t * row + c, lanes), inverse) : set_int(0);
+      };
+      for (int64_t t0 = 0; t0 < a_.t; t0 += 32) {
+        for (int64_t t = t0; t < t0 + 16; ++t, out += 16) store(out, word_of(steps_at(t), steps_at(t + 16)));
+      }
+    });
+  }
+  void pack_query(int64_t r, const float* q, float* out) {
+    const StepSize steps(magnitudes_of(q, a_.d, zero()));
+    query_scale_[r] = steps.scale;
+    to_words(q, a_.d, steps.inverse, out);
+  }
+  // Scores of one query become words of weights; keys beyond `visible` get 0.
+  void weigh(int64_t r, float* scores, const float* mask, int64_t visible) {
+    (mask ? &S16::weigh_as<true> : &S16::weigh_as<false>)(*this, r, scores, mask, visible);
+  }
+  F32 output(int64_t r, F32 sum) const { return sum * set(factor_[r]); }
+
+ private:
+  template <bool kMask>
+  static void weigh_as(S16& self, int64_t r, float* scores, const float* mask, int64_t visible) {
+    const F32 scale = set((self.query_scale_[r] * self.key_scale_) * self.a_.scale);
+    F32 greatest = set(-__builtin_inff());
+    for_lanes(visible, [&](int64_t i, int lanes) LOWP_INLINE {
+      F32 p = load_n(scores + i, lanes) * scale;
+      if constexpr (kMask) p = p + load_n(mask + i, lanes);
+      store_n(scores + i, p, lanes);
+      greatest = max(lanes == kLanes ? p : select(first_lanes(lanes), p, set(-__builtin_inff())), greatest);
+    });
+    const F32 m = set(reduce_max(greatest));
+    I32 sums = set_int(0);
+    auto weights = [&](int64_t i) LOWP_INLINE {
+      const int lanes = lanes_left(visible - i);
+      const F32 e = exp_weight(load_n(scores + i, lanes) - m) * set(kSteps);
+      const I32 w = to_int(min(max(e, zero()), set(kSteps)));  // NaN: 0
+      return lanes == kLanes ? w : select(first_lanes(lanes), w, set_int(0));
+    };
+    for (int64_t i = 0; i < self.a_.t; i += 32) {
+      const I32 low = weights(i), high = weights(i + 16);
+      sums = sums + (low + high);
+      store(scores + i / 2, word_of(low, high));
+    }
+    self.factor_[r] = visible > 0 ? self.value_scale_ / reduce_add(to_float(sums)) : 0.0f;
+  }
+
+  const AttentionArgs& a_;
+  const AttentionScratch& layout_;
+  float key_scale_ = 0, value_scale_ = 0;
+  float query_scale_[kernels::kQueryBlock], factor_[kernels::kQueryBlock];
+};
+
+}  // namespace
+}  // namespace lowp::LOWP_TARGET
