@@ -138,6 +138,7 @@ def compile(  # noqa: A001 - the name of the interface
     equalize: bool = True,
     target: str = "",
     keep_fp32: Sequence[str] = (),
+    min_output_snr: float = 0.0,
     measure: bool = True,
     tune: bool = True,
     cache: bool = True,
@@ -160,6 +161,8 @@ def compile(  # noqa: A001 - the name of the interface
             multiplied by, where that leaves less error (SmoothQuant); transformers want it.
         target: what INT8 is optimised for: "" (this CPU), "vnni" or "avx2".
         keep_fp32: names of layers that stay as they are.
+        min_output_snr: leave layers in FP32, those that cost the outputs most first, until these have so many dB of
+            signal to noise on eight samples. Each layer is tried, which takes a while.
         measure: time every INT8 layer and keep it only where it is faster.
         tune: time the ways in which kernels can compute each layer with so many threads on this CPU, and record the
             fastest in the engine. Takes seconds; results have the same bits with and without. Not without `measure`.
@@ -190,6 +193,7 @@ def compile(  # noqa: A001 - the name of the interface
             cache,
             {name: list(shape) for name, shape in (shapes or {}).items()},
             [keep_fp32] if isinstance(keep_fp32, str) else list(keep_fp32),
+            min_output_snr,
             None if samples is None else samples.factory(),
             -1 if samples is None else samples.size,
             callback,

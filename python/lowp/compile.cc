@@ -76,7 +76,7 @@ T known(std::optional<T> value, std::string_view what, std::string_view name, st
 nb::tuple compile(const Model& model, const std::string& precision, const std::string& observer,
                   const std::string& target, int threads, bool strict, bool equalize, bool measure, bool tune,
                   bool cache, std::map<std::string, std::vector<int64_t>> shapes, std::vector<std::string> keep_fp32,
-                  nb::handle samples, int64_t sample_count, nb::handle progress) {
+                  double min_output_snr, nb::handle samples, int64_t sample_count, nb::handle progress) {
   runtime::CompileOptions options;
   options.precision =
       known(runtime::precision_from_name(precision), "precision", precision, "fp32, bf16, fp16, int8 and auto");
@@ -91,6 +91,7 @@ nb::tuple compile(const Model& model, const std::string& precision, const std::s
   options.cache = cache;
   options.shapes = std::move(shapes);
   options.keep_fp32 = std::move(keep_fp32);
+  options.min_output_snr_db = min_output_snr;
 
   Raised raised;
   options.progress = [&](std::string_view stage, int64_t done, int64_t total) {
@@ -122,8 +123,9 @@ nb::tuple compile(const Model& model, const std::string& precision, const std::s
 void bind_compile(nb::module_& module) {
   module.def("compile", &compile, nb::arg("model"), nb::arg("precision"), nb::arg("observer"), nb::arg("target"),
              nb::arg("threads"), nb::arg("strict"), nb::arg("equalize"), nb::arg("measure"), nb::arg("tune"),
-             nb::arg("cache"), nb::arg("shapes"), nb::arg("keep_fp32"), nb::arg("samples").none(),
-             nb::arg("sample_count"), nb::arg("progress").none(), "The engine and the report as JSON.");
+             nb::arg("cache"), nb::arg("shapes"), nb::arg("keep_fp32"), nb::arg("min_output_snr"),
+             nb::arg("samples").none(), nb::arg("sample_count"), nb::arg("progress").none(),
+             "The engine and the report as JSON.");
 }
 
 }  // namespace lowp::python

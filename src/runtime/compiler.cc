@@ -144,6 +144,9 @@ Result<Compiled> compile(const ir::Graph& model, const CompileOptions& options, 
   if (!options.optimize_for.empty() && options.optimize_for != "vnni" && options.optimize_for != "avx2") {
     return fail(Code::kInvalidArgument, "target '{}' is not known; vnni and avx2 are", options.optimize_for);
   }
+  if (!(options.min_output_snr_db >= 0))
+    return fail(Code::kInvalidArgument, "{} dB of signal to noise are asked for, 0 or more is wanted",
+                options.min_output_snr_db);
   if (options.threads < 0 || options.threads > 1024)
     return fail(Code::kInvalidArgument, "threads is {}, 0 (all) to 1024 is wanted", options.threads);
   passes::PassOptions pass_options;

@@ -57,6 +57,9 @@ struct CompileOptions {
   std::map<std::string, Extents> shapes;
   // A layer whose INT8 output has less signal to noise than this on the calibration samples stays FP32.
   double min_layer_snr_db = 6.0;
+  // The model's outputs shall have this much signal to noise on the calibration samples: layers that cost them most
+  // stay FP32 until they do. 0: no such wish. Takes an INT8 run of eight samples for each layer.
+  double min_output_snr_db = 0;
   std::vector<std::string> keep_fp32;  // node names
   std::vector<std::string> disabled_passes;
   // Called as work goes on; false stops with kCancelled.

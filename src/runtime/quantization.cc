@@ -17,6 +17,9 @@ constexpr size_t kDecisionSamples = 8;
 // which is what transformers read, ten thousand. Few are not enough behind GELU, where a channel may be large for a few
 // tokens in a thousand: MiniLM lost 1 dB of its output's signal to noise with 16 sentences against 200.
 constexpr size_t kEqualizationBytes = size_t{64} << 20;
+// What a layer in FP32 must be worth when observers are compared: MiniLM's question answering has 36.9 dB with one
+// observer, which leaves two layers so noisy that they go back to FP32, and 37.4 dB with another and none.
+constexpr double kWorthALayerDb = 1.0;
 // By how much an observer must be better than the one before it. EfficientNet-lite0's outputs differ by 0.2 dB between
 // all three, which says nothing (the first of them is right on two photographs of 500 more); where it matters, in
 // transformers with outliers, it is 2 to 7 dB.
@@ -118,18 +121,17 @@ class PostTraining {
       LOWP_TRY(equalize());
     }
     LOWP_TRY(observe());
-    LOWP_ASSIGN(std::unique_ptr<ir::Graph> quantized, build_with_observer());
-    LOWP_TRY(judge_accuracy(*quantized));
-    if (changed_) {
-      LOWP_ASSIGN(quantized, build());
+    LOWP_TRY(run_fp32());
+    LOWP_TRY(choose_observer());
+    if (options_.min_output_snr_db > attempt_.output_snr_db) {
+      LOWP_TRY(raise_output_snr());
     }
+    report_.output_snr_db = attempt_.output_snr_db;
     if (options_.measure) {
-      LOWP_TRY(judge_speed(*quantized));
-      if (changed_) {
-        LOWP_ASSIGN(quantized, build());
-      }
+      LOWP_TRY(judge_speed(*attempt_.graph));
     }
-    for (auto& [name, layer] : layers_) {
+    std::unique_ptr<ir::Graph> quantized = std::move(attempt_.graph);
+    for (auto& [name, layer] : attempt_.layers) {
       if (ir::Node* node = find_node(*quantized, name)) node->precision.reason = layer.reason;
       report_.layers.push_back(layer);
     }
@@ -244,91 +246,128 @@ class PostTraining {
   // What is quantized: the model, or the equalized one.
   const ir::Graph& base() const { return base_ ? *base_ : graph_; }
 
-  // With the observer asked for, or the one that leaves the model's outputs with the most signal to noise; of those
-  // that are level the first.
-  Result<std::unique_ptr<ir::Graph>> build_with_observer() {
-    report_.observer = options_.observer;
-    scheme_.method = range_method(options_.observer);
-    if (options_.observer != Observer::kAuto) return build();
-    std::unique_ptr<ir::Graph> best;
-    constexpr Observer kCandidates[] = {Observer::kMse, Observer::kPercentile, Observer::kMinMax};
-    std::vector<std::vector<Tensor>> wanted;
-    LOWP_ASSIGN(std::unique_ptr<Session> fp32, probe(graph_, {}, passes_, options_.threads, false));
-    for (const std::vector<Tensor>& sample : decision_samples_) {
-      LOWP_ASSIGN(std::vector<Tensor> outputs, fp32->run(sample));
-      wanted.push_back(std::move(outputs));
+  // A quantized graph and what was found out about it.
+  struct Attempt {
+    quant::Scheme scheme;
+    std::map<std::string, LayerReport> layers;
+    std::unique_ptr<ir::Graph> graph;
+    double output_snr_db = 0;
+    double worth() const { return output_snr_db - kWorthALayerDb * static_cast<double>(scheme.keep_float.size()); }
+    void keep_float(const std::string& name, std::string reason) {
+      scheme.keep_float.insert(name);
+      layers[name].reason = std::move(reason);
     }
-    double most = 0;
+  };
+
+  // The observer asked for, or the one that leaves the model's outputs with the most signal to noise after layers that
+  // it does not suit went back to FP32; of those that are level the first.
+  Status choose_observer() {
+    std::vector<Observer> candidates = {options_.observer};
+    if (options_.observer == Observer::kAuto) candidates = {Observer::kMse, Observer::kPercentile, Observer::kMinMax};
     int64_t done = 0;
-    for (Observer candidate : kCandidates) {
-      LOWP_TRY(progress("choose ranges", done++, std::ssize(kCandidates)));
-      scheme_.method = range_method(candidate);
-      LOWP_ASSIGN(std::unique_ptr<ir::Graph> quantized, build());
-      LOWP_ASSIGN(std::unique_ptr<Session> int8, probe(*quantized, {}, passes_, options_.threads, false));
-      Noise noise;
-      for (size_t s = 0; s < wanted.size(); ++s) {
-        LOWP_ASSIGN(std::vector<Tensor> outputs, int8->run(decision_samples_[s]));
-        for (size_t i = 0; i < outputs.size(); ++i) noise.add(wanted[s][i], outputs[i]);
-      }
-      if (best && noise.db() < most + kClearlyBetterDb) continue;
-      most = noise.db();
-      report_.observer = candidate;
-      best = std::move(quantized);
+    for (Observer observer : candidates) {
+      Attempt attempt{scheme_, layers_, nullptr};
+      attempt.scheme.method = range_method(observer);
+      LOWP_TRY(build(attempt));
+      LOWP_TRY(judge_accuracy(attempt));
+      LOWP_TRY(progress("choose ranges", ++done, std::ssize(candidates)));
+      if (attempt_.graph && attempt.worth() < attempt_.worth() + kClearlyBetterDb) continue;
+      report_.observer = observer;
+      attempt_ = std::move(attempt);
     }
-    scheme_.method = range_method(report_.observer);
-    return best;
+    return {};
   }
 
-  Result<std::unique_ptr<ir::Graph>> build() {
-    changed_ = false;
-    std::unique_ptr<ir::Graph> copy = base().clone();
-    LOWP_TRY(quant::quantize(*copy, scheme_, observers_));
-    return copy;
+  Status build(Attempt& attempt) const {
+    attempt.graph = base().clone();
+    return quant::quantize(*attempt.graph, attempt.scheme, observers_);
   }
 
-  void keep_float(const std::string& name, std::string reason) {
-    scheme_.keep_float.insert(name);
-    layers_[name].reason = std::move(reason);
-    changed_ = true;
-  }
-
-  std::vector<std::string> quantized_layers() const {
+  std::vector<std::string> quantized_layers(const Attempt& attempt) const {
     std::vector<std::string> names;
     for (const auto& n : graph_.nodes()) {
-      if (layers_.contains(n->name) && !scheme_.keep_float.contains(n->name)) names.push_back(n->name);
+      if (layers_.contains(n->name) && !attempt.scheme.keep_float.contains(n->name)) names.push_back(n->name);
     }
     return names;
   }
 
+  // What INT8 is compared with: the model's outputs for the decision samples.
+  Status run_fp32() {
+    LOWP_ASSIGN(std::unique_ptr<Session> fp32, probe(graph_, {}, passes_, options_.threads, false));
+    for (const std::vector<Tensor>& sample : decision_samples_) {
+      LOWP_ASSIGN(std::vector<Tensor> outputs, fp32->run(sample));
+      wanted_.push_back(std::move(outputs));
+    }
+    return {};
+  }
+
+  Status measure_output_snr(Attempt& attempt) const {
+    LOWP_ASSIGN(std::unique_ptr<Session> int8, probe(*attempt.graph, {}, passes_, options_.threads, false));
+    Noise noise;
+    for (size_t s = 0; s < wanted_.size(); ++s) {
+      LOWP_ASSIGN(std::vector<Tensor> outputs, int8->run(decision_samples_[s]));
+      for (size_t i = 0; i < outputs.size(); ++i) noise.add(wanted_[s][i], outputs[i]);
+    }
+    attempt.output_snr_db = noise.db();
+    return {};
+  }
+
   // Signal to noise of every layer's output and of the model's. A layer whose output is mostly noise although its input
   // is not stays FP32.
-  Status judge_accuracy(const ir::Graph& quantized) {
-    const std::vector<std::string> names = quantized_layers();
+  Status judge_accuracy(Attempt& attempt) const {
+    const std::vector<std::string> names = quantized_layers(attempt);
     std::vector<std::string> values;
     for (const std::string& n : names) values.push_back(find_node(graph_, n)->outputs[0]->name);
     LOWP_ASSIGN(std::unique_ptr<Session> want, probe(base(), values, passes_, options_.threads, false));
-    LOWP_ASSIGN(std::unique_ptr<Session> have, probe(quantized, values, passes_, options_.threads, false));
+    LOWP_ASSIGN(std::unique_ptr<Session> have, probe(*attempt.graph, values, passes_, options_.threads, false));
     std::vector<Noise> noise(values.size());
-    Noise whole;
     const size_t own = graph_.outputs().size();
     for (size_t s = 0; s < decision_samples_.size(); ++s) {
       LOWP_ASSIGN(std::vector<Tensor> a, want->run(decision_samples_[s]));
       LOWP_ASSIGN(std::vector<Tensor> b, have->run(decision_samples_[s]));
-      for (size_t i = 0; i < own; ++i) whole.add(a[i], b[i]);
       for (size_t i = 0; i < values.size(); ++i) noise[i].add(a[own + i], b[own + i]);
-      LOWP_TRY(progress("compare layers", static_cast<int64_t>(s) + 1, static_cast<int64_t>(decision_samples_.size())));
+      LOWP_TRY(progress("compare layers", static_cast<int64_t>(s) + 1, std::ssize(decision_samples_)));
     }
-    report_.output_snr_db = whole.db();
+    const size_t kept = attempt.scheme.keep_float.size();
     double before = 200;
     for (size_t i = 0; i < names.size(); ++i) {
       const double db = noise[i].db();
-      layers_[names[i]].snr_db = db;
+      attempt.layers[names[i]].snr_db = db;
       // Noise that came in with the input is another layer's fault: only a fall of several dB at this layer counts.
       if (db < options_.min_layer_snr_db && before - db > 6) {
-        keep_float(names[i], fmt::format("INT8 hurts: signal to noise falls to {:.1f} dB, at least {:.1f} is wanted",
-                                         db, options_.min_layer_snr_db));
+        attempt.keep_float(names[i],
+                           fmt::format("INT8 hurts: signal to noise falls to {:.1f} dB, at least {:.1f} is wanted", db,
+                                       options_.min_layer_snr_db));
       }
       before = db;
+    }
+    if (attempt.scheme.keep_float.size() > kept) {
+      LOWP_TRY(build(attempt));
+    }
+    return measure_output_snr(attempt);
+  }
+
+  // Layers that cost the model's outputs most go back to FP32, one after another, until those have the signal to noise
+  // asked for. What a layer costs is measured with this layer alone in FP32.
+  Status raise_output_snr() {
+    std::vector<std::pair<double, std::string>> costs;
+    const std::vector<std::string> names = quantized_layers(attempt_);
+    for (const std::string& name : names) {
+      Attempt without{attempt_.scheme, {}, nullptr};
+      without.scheme.keep_float.insert(name);
+      LOWP_TRY(build(without));
+      LOWP_TRY(measure_output_snr(without));
+      costs.emplace_back(without.output_snr_db - attempt_.output_snr_db, name);
+      LOWP_TRY(progress("find costly layers", std::ssize(costs), std::ssize(names)));
+    }
+    std::ranges::stable_sort(costs, std::greater{}, [](const auto& c) { return c.first; });
+    for (const auto& [cost, name] : costs) {
+      if (cost <= 0 || attempt_.output_snr_db >= options_.min_output_snr_db) break;
+      attempt_.keep_float(name, fmt::format("INT8 costs the outputs {:.1f} dB of signal to noise, of which {:.1f} are "
+                                            "wanted",
+                                            cost, options_.min_output_snr_db));
+      LOWP_TRY(build(attempt_));
+      LOWP_TRY(measure_output_snr(attempt_));
     }
     return {};
   }
@@ -357,18 +396,19 @@ class PostTraining {
       LOWP_TRY(progress("time layers", run, kTimingRuns));
     }
     auto fastest = [](const std::vector<double>& v) { return v.empty() ? 0.0 : *std::min_element(v.begin(), v.end()); };
-    for (const std::string& name : quantized_layers()) {
-      LayerReport& layer = layers_[name];
+    const size_t kept = attempt_.scheme.keep_float.size();
+    for (const std::string& name : quantized_layers(attempt_)) {
+      LayerReport& layer = attempt_.layers[name];
       layer.fp32_us = fastest(fp32_us[name]);
       layer.int8_us = fastest(int8_us[name]);
       // A table of INT8 rows is for size; it costs no time worth measuring.
       if (layer.op == "Gather" || layer.fp32_us == 0 || layer.int8_us == 0) continue;
       if (layer.int8_us > layer.fp32_us * kIndistinguishable) {
-        keep_float(
+        attempt_.keep_float(
             name, fmt::format("INT8 is not faster: {:.0f} us against {:.0f} us in FP32", layer.int8_us, layer.fp32_us));
       }
     }
-    return {};
+    return attempt_.scheme.keep_float.size() > kept ? build(attempt_) : Status();
   }
 
   const ir::Graph& graph_;
@@ -382,8 +422,9 @@ class PostTraining {
   int64_t samples_read_ = 0;
   std::vector<std::vector<Tensor>> first_samples_;
   std::vector<std::vector<Tensor>> decision_samples_;
+  std::vector<std::vector<Tensor>> wanted_;  // outputs of each decision sample in FP32
   std::map<std::string, LayerReport> layers_;
-  bool changed_ = false;
+  Attempt attempt_;
 };
 
 }  // namespace

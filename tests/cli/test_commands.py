@@ -99,6 +99,19 @@ def test_keep_fp32_and_strict(mlp, samples, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_min_output_snr(mlp, samples, tmp_path):
+    engine = tmp_path / "m.lowp"
+    options = "--precision", "int8", "--no-measure", "--calibrate", samples
+    report = command.ok_json("compile", mlp.onnx, "-o", engine, *options)
+    wanted = report["output_snr_db"] + 1
+    better = command.ok_json("compile", mlp.onnx, "-o", engine, *options, "--min-output-snr", wanted)
+    assert better["output_snr_db"] >= wanted
+    kept = [layer for layer in better["layers"] if layer["executed"] == "f32"]
+    assert len(kept) == 1 and "dB of signal to noise" in kept[0]["reason"]
+    message = command.fails("invalid-argument", "compile", mlp.onnx, "-o", engine, *options, "--min-output-snr", -3)
+    assert "-3 dB" in message
+
+
 def test_disable_pass(mlp, tmp_path):
     engine = tmp_path / "m.lowp"
     command.ok("compile", mlp.onnx, "-o", engine, "--disable-pass", "fuse_epilogues")

@@ -98,6 +98,8 @@ def test_options():
         lowp.compile(model, "int8", samples(), keep_fp32=["fc9"])
     with pytest.raises(lowp.Unsupported, match="fc2"):
         lowp.compile(model, "int8", samples(), keep_fp32=["fc2"], strict=True, **OPTIONS)
+    costly = lowp.compile(model, "int8", samples(), min_output_snr=1000.0, **OPTIONS)
+    assert costly.report["output_snr_db"] > lowp.compile(model, "int8", samples(), **OPTIONS).report["output_snr_db"]
     for observer in ("minmax", "percentile", "mse", "auto"):
         assert bits(lowp.compile(model, "int8", samples(), observer=observer, **OPTIONS))
     with pytest.raises(lowp.InvalidArgument, match="best.*minmax"):

@@ -164,6 +164,7 @@ def test_the_digest_is_of_what_decides_the_result(tmp_path):
         "compile.precision=fp16",
         "compile.observer=minmax",
         'compile.keep_fp32=["head"]',
+        "compile.min_output_snr=36",
     ):
         assert recipe.parse(GOOD, tmp_path / "r.toml", [same]).digest == digest
     assert recipe.parse(GOOD, Path("/somewhere/else.toml")).digest == digest

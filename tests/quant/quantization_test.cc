@@ -1,6 +1,7 @@
 // Observers, weights, and post-training quantization as compile() does it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -154,6 +155,28 @@ TEST(Compile, LayersStayFp32ByRequestAndStrictSaysSo) {
   EXPECT_EQ(strict.error().code(), Code::kUnsupported);
   EXPECT_NE(strict.error().to_string().find("pointwise"), std::string::npos);
   options.keep_fp32 = {"no such layer"};
+  EXPECT_EQ(runtime::compile(*g, options, &samples).error().code(), Code::kInvalidArgument);
+}
+
+// The layers that cost most stay FP32 until the outputs are as good as asked for, and no more of them.
+TEST(Compile, OutputsGetTheSignalToNoiseAskedFor) {
+  auto g = test::conv_net();
+  auto options = test::options_for(PrecisionMode::kInt8);
+  auto kept = [](const runtime::CompileReport& report) {
+    return std::ranges::count_if(report.layers, [](const auto& l) {
+      return l.reason.find("dB of signal to noise, of which") != std::string::npos;
+    });
+  };
+  test::Samples samples = test::conv_net_samples();
+  auto plain = runtime::compile(*g, options, &samples);
+  ASSERT_TRUE(plain) << plain.error().to_string();
+  EXPECT_EQ(kept(plain->report), 0);
+  options.min_output_snr_db = plain->report.output_snr_db + 0.1;
+  auto better = runtime::compile(*g, options, &samples);
+  ASSERT_TRUE(better) << better.error().to_string();
+  EXPECT_EQ(kept(better->report), 1);
+  EXPECT_GE(better->report.output_snr_db, options.min_output_snr_db);
+  options.min_output_snr_db = std::nan("");
   EXPECT_EQ(runtime::compile(*g, options, &samples).error().code(), Code::kInvalidArgument);
 }
 

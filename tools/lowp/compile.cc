@@ -23,6 +23,7 @@ struct Options {
   std::string target;
   std::vector<std::string> keep_fp32;
   std::vector<std::string> disable;
+  double min_output_snr = 0;
   int threads = 0;
   bool strict = false;
   bool no_equalize = false;
@@ -151,6 +152,7 @@ Status compile(const Options& o) {
     options.shapes.insert(std::move(shape));
   }
   options.keep_fp32 = o.keep_fp32;
+  options.min_output_snr_db = o.min_output_snr;
   options.disabled_passes = o.disable;
   const bool show = !o.quiet && !o.json && isatty(STDERR_FILENO) != 0;
   options.progress = [&](std::string_view stage, int64_t done, int64_t total) {
@@ -208,6 +210,9 @@ void add_compile(CLI::App& app, Action& action) {
       ->capture_default_str();
   sub->add_option("--target", o->target, "optimise INT8 for vnni or avx2 (default: this CPU)");
   sub->add_option("--keep-fp32", o->keep_fp32, "layers to leave in FP32, by node name");
+  sub->add_option(
+      "--min-output-snr", o->min_output_snr,
+      "leave layers in FP32, those that cost most first, until the outputs have so many dB of signal to noise");
   sub->add_option("--disable-pass", o->disable, "passes not to run");
   sub->add_option("--threads", o->threads, "0: all");
   sub->add_flag("--strict", o->strict, "fail where a layer cannot have the precision asked for");

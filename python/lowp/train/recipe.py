@@ -206,14 +206,15 @@ class DataParallel:
 
 @dataclass(frozen=True)
 class Compile:
-    """[compile]: the engine made of the trained model; `samples` calibrate it; `target`, `observer` and `keep_fp32` as
-    in :func:`lowp.compile`."""
+    """[compile]: the engine made of the trained model; `samples` calibrate it; `target`, `observer`, `keep_fp32` and
+    `min_output_snr` as in :func:`lowp.compile`."""
 
     precision: Literal["fp32", "bf16", "fp16", "int8", "auto"] = "fp32"
     samples: int = _limited(100, least=1)
     target: Literal["", "vnni", "avx2"] = ""
     observer: Literal["auto", "mse", "percentile", "minmax"] = "auto"
     keep_fp32: list[str] = field(default_factory=list)
+    min_output_snr: float = _limited(0.0, least=0)
     strict: bool = False
 
 

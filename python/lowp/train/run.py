@@ -303,6 +303,7 @@ class Run:
                 target=c.target,
                 observer=c.observer,
                 keep_fp32=c.keep_fp32,
+                min_output_snr=c.min_output_snr,
                 strict=c.strict,
                 threads=self.recipe.train.threads,
                 progress=False,
