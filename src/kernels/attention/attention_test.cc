@@ -93,6 +93,8 @@ TEST(Attention, HasTheBitsOfTheReference) {
   check({1, 1, 0, 17, 16, 64, 64}, MaskKind::kKeys, DType::kF32);
   check({2, 1, 0, 1, 1, 1, 1}, MaskKind::kFull, DType::kF32);
   check({1, 4, 2, 6, 19, 8, 5}, MaskKind::kNone, DType::kF32);
+  check({1, 2, 0, 3, 0, 8, 5}, MaskKind::kNone, DType::kF32);  // no keys
+  check({1, 2, 0, 3, 4, 0, 5}, MaskKind::kKeys, DType::kF32);  // no features: the mask decides
 }
 
 TEST(Attention, LongSumsAreBlocked) {

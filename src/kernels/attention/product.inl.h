@@ -134,6 +134,9 @@ template <typename Kind>
 void product(const float* a, int64_t a_ld, int64_t rows, const float* b, int64_t panels, int64_t k, float* c,
              int64_t c_ld) {
   int64_t b_panel = k * 16;
+  for (int64_t r = 0; k == 0 && r < rows; ++r) {
+    for (int64_t i = 0; i < panels; ++i) store(c + r * c_ld + i * 16, zero());
+  }
   for (int64_t k0 = 0; k0 < k; k0 += kBlockK) {
     int64_t depth = k - k0 < kBlockK ? k - k0 : kBlockK;
     int64_t p = 0;
