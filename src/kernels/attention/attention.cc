@@ -4,6 +4,9 @@
 #include "kernels/select.h"
 
 LOWP_DECLARE_TABLES(AttentionTable, attention_table)
+namespace lowp::avx512_vnni {
+extern const kernels::AttentionTable attention_table;
+}
 
 namespace lowp::kernels {
 namespace {
@@ -33,6 +36,13 @@ int64_t queries_per_task(const AttentionArgs& a, int threads) {
   return round_up((a.s + pieces - 1) / pieces, kQueryBlock);
 }
 
+AttentionTable::Head head_function(bool s16) {
+  if (!s16) return LOWP_SELECT_TABLE(attention_table).f32;
+  const Target target = active_target();
+  if (target == Target::k_avx512_vnni || target == Target::k_avx512_bf16) return avx512_vnni::attention_table.s16;
+  return LOWP_SELECT_TABLE(attention_table).s16;
+}
+
 }  // namespace
 
 size_t attention_scratch(const AttentionArgs& args, int threads) {
@@ -41,7 +51,7 @@ size_t attention_scratch(const AttentionArgs& args, int threads) {
 
 void attention(const AttentionArgs& args, void* scratch, int threads) {
   if (args.batch * args.heads * args.s * args.dv == 0) return;
-  const AttentionTable& table = LOWP_SELECT_TABLE(attention_table);
+  const AttentionTable::Head head = head_function(args.s16);
   AttentionScratch layout = scratch_layout(args);
   int64_t size = queries_per_task(args, threads);
   int64_t pieces = (args.s + size - 1) / size;
@@ -50,8 +60,8 @@ void attention(const AttentionArgs& args, void* scratch, int threads) {
   int64_t workers = std::min<int64_t>({threads, tasks, work / (16 * kGrainElements) + 1});
   parallel_shares(static_cast<int>(workers), tasks, [&](int64_t worker, int64_t i) {
     float* buffers = static_cast<float*>(scratch) + worker * layout.size;
-    int64_t piece = i % pieces, head = i / pieces % args.heads, batch = i / pieces / args.heads;
-    table.head(args, layout, batch, head, piece * size, std::min(args.s, (piece + 1) * size), buffers);
+    int64_t piece = i % pieces, index = i / pieces % args.heads, batch = i / pieces / args.heads;
+    head(args, layout, batch, index, piece * size, std::min(args.s, (piece + 1) * size), buffers);
   });
 }
 

@@ -10,12 +10,16 @@
 // A query with no key at all gives zeros.
 //
 // s16: the products are those of integers of 12 bits, exact, which take half the time of f32's or less, and round finer
-// than INT8 would. steps(x, largest) = s32(rne(clamp(x * (2047 / l), -2047, 2047))) with l = max(largest, 2^-100),
-// step(largest) = l / 2047; NaN counts as -2047 steps and has no magnitude.
-//   Q = steps(q, largest |q| of the query), K = steps(k, largest |k| of the head), V = steps(v, largest |v| of the
-//   head) p[t] = f32(sum over d of Q[d] K[t, d]) * ((step(q) * step(k)) * scale) p[t] = p[t] + mask[t] where there is a
-//   mask W[t] = s32(rne(clamp(exp(p[t] - greatest p) * 2047, 0, 2047)))         exp as in softmax.h y[d] = f32(sum over
-//   t of W[t] V[t, d]) * (step(v) / sum over t of W[t])
+// than INT8 would. steps(x, m) = s32(rne(clamp(x * (2047 / l), -2047, 2047))) with l = max(m, 2^-100), step(m) = l /
+// 2047; NaN counts as -2047 steps and has no magnitude. m_q is the largest |q| of the query, m_k and m_v are those of
+// the head.
+//   Q = steps(q, m_q), K = steps(k, m_k), V = steps(v, m_v)
+//   p[t] = f32(sum over d of Q[d] K[t, d]) * ((step(m_q) * step(m_k)) * scale)
+//   p[t] = p[t] + mask[t]                                 where there is a mask
+//   u[t] = max(-30, fma(p[t], log2(e), -(greatest p * log2(e)))), n = rne(u), e = u - n
+//   W[t] = s32(rne(fma(fma(fma(c3, e, c2), e, c1), e, c0) * 2^n)), NaN: 0; c is a fit to 2047 exp2 (s16.inl.h)
+//   y[d] = f32(sum over t of W[t] V[t, d]) * f            f = step(m_v) / sum over t of W[t]
+//   quantized y has rne(f32(sum over t of W[t] V[t, d]) * (f * (1 / y_scale))) steps
 // Sums over d and t in blocks of 512 terms, each exact in s32, then rounded and added in block order. That of W in 16
 // lanes (t % 16), each exact, then rounded and added in the tree of docs/numerics.md.
 #pragma once

@@ -1,4 +1,4 @@
-// Attention over 16 lanes; compiled by scalar.cc, avx2.cc and avx512.cc.
+// Attention over 16 lanes; compiled by scalar.cc, avx2.cc and avx512.cc, and in integers by avx512_vnni.cc.
 //
 // k is transposed into panels of 16 keys once a head, v is copied into panels of 16 columns (product.inl.h).
 #pragma once
@@ -46,22 +46,24 @@ class Exact {
     for (int64_t i = visible; i < a_.t; ++i) scores[i] = 0.0f;
   }
   static F32 output(int64_t, F32 sum) { return sum; }
+  F32 output_steps(int64_t, F32 sum) const { return sum / set(a_.y_scale); }
 
  private:
   const AttentionArgs& a_;
 };
 
-// One query's output; value(i, lanes) gives its elements.
-template <typename Value>
-[[gnu::always_inline]] inline void store_output(const AttentionArgs& a, int64_t offset, Value value) {
+// Query r's output, from its sums.
+template <typename Arithmetic>
+void store_output(const AttentionArgs& a, const Arithmetic& math, int64_t r, const float* sums, int64_t offset) {
   auto quantized = [&](auto quantize, auto store) LOWP_INLINE {
-    const F32 scale = set(a.y_scale);
-    for_lanes(a.dv, [&](int64_t i, int lanes)
-                        LOWP_INLINE { store(a.y, offset + i, quantize(value(i, lanes), scale), lanes); });
+    for_lanes(a.dv, [&](int64_t i, int lanes) LOWP_INLINE {
+      store(a.y, offset + i, quantize.of_steps(math.output_steps(r, load_n(sums + i, lanes))), lanes);
+    });
   };
   if (a.y_dtype == DType::kF32) {
     float* y = static_cast<float*>(a.y) + offset;
-    for_lanes(a.dv, [&](int64_t i, int lanes) LOWP_INLINE { store_n(y + i, value(i, lanes), lanes); });
+    for_lanes(a.dv, [&](int64_t i, int lanes)
+                        LOWP_INLINE { store_n(y + i, math.output(r, load_n(sums + i, lanes)), lanes); });
   } else if (a.y_dtype == DType::kI8) {
     quantized(Quantizer<true>(a.y_zero, a.y_range), store_q8<true>);
   } else {
@@ -69,6 +71,7 @@ template <typename Value>
   }
 }
 
+// The table's functions.
 template <typename Arithmetic>
 void head_as(const AttentionArgs& a, const AttentionScratch& layout, int64_t batch, int64_t head, int64_t begin,
              int64_t end, float* scratch) {
@@ -99,21 +102,11 @@ void head_as(const AttentionArgs& a, const AttentionScratch& layout, int64_t bat
     }
     product<Kind>(scores, layout.score_ld, rows, values, value_panels, layout.weights, outputs, output_ld);
     for (int64_t r = 0; r < rows; ++r) {
-      store_output(a, batch * a.y_strides.batch + (s0 + r) * a.y_strides.row + head * a.y_strides.head,
-                   [&](int64_t i, int lanes)
-                       LOWP_INLINE { return math.output(r, load_n(outputs + r * output_ld + i, lanes)); });
+      store_output(a, math, r, outputs + r * output_ld,
+                   batch * a.y_strides.batch + (s0 + r) * a.y_strides.row + head * a.y_strides.head);
     }
   }
 }
 
-void head(const AttentionArgs& a, const AttentionScratch& layout, int64_t batch, int64_t head, int64_t begin,
-          int64_t end, float* scratch) {
-  (a.s16 ? head_as<S16> : head_as<Exact>)(a, layout, batch, head, begin, end, scratch);
-}
-
 }  // namespace
-
-extern const kernels::AttentionTable attention_table;
-const kernels::AttentionTable attention_table = {head};
-
 }  // namespace lowp::LOWP_TARGET

@@ -1,1 +1,8 @@
 #include "kernels/attention/attention.inl.h"
+
+namespace lowp::avx2 {
+
+extern const kernels::AttentionTable attention_table;
+const kernels::AttentionTable attention_table = {head_as<Exact>, head_as<S16>};
+
+}  // namespace lowp::avx2

@@ -12,7 +12,9 @@ constexpr int64_t kBlockK = 256;  // the contract's block of a sum, in elements 
 
 // acc[i] += low(a[i]) * low(b[i]) + high(a[i]) * high(b[i]), exact.
 [[gnu::always_inline]] inline void dot_s16_into(I32& acc, I32 a, I32 b) {
-#if defined(__AVX512F__)
+#if defined(__AVX512VNNI__)
+  acc.v = _mm512_dpwssd_epi32(acc.v, a.v, b.v);
+#elif defined(__AVX512F__)
   const __m512i products = _mm512_madd_epi16(a.v, b.v);
   __asm__("vpaddd %1, %0, %0" : "+v"(acc.v) : "v"(products));  // or gcc 12 adds products first, and moves sums about
 #elif defined(__AVX2__)

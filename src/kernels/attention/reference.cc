@@ -4,7 +4,6 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/elementwise/reference.h"
 #include "kernels/quantize/reference.h"
 #include "kernels/reduce/reference.h"
 #include "kernels/softmax/reference.h"
@@ -30,6 +29,12 @@ void store(const AttentionArgs& a, int64_t b, int64_t h, int64_t s, int64_t i, f
     static_cast<float*>(a.y)[at] = y;
   else
     static_cast<uint8_t*>(a.y)[at] = static_cast<uint8_t>(quantize(a.y_dtype, y, a.y_scale, a.y_zero, a.y_range));
+}
+
+// The same of y / y_scale.
+void store_steps(AttentionArgs a, int64_t b, int64_t h, int64_t s, int64_t i, float steps) {
+  a.y_scale = 1.0f;
+  store(a, b, h, s, i, steps);
 }
 
 void one_query(const AttentionArgs& a, int64_t b, int64_t h, int64_t s) {
@@ -107,16 +112,25 @@ void one_query_s16(const AttentionArgs& a, int64_t b, int64_t h, int64_t s) {
     greatest = std::max(greatest, score);
   }
   std::vector<int32_t> w(static_cast<size_t>(a.t), 0);
+  const float log2_e = 0x1.715476p+0f, top = -(greatest * log2_e);
   for (int64_t t = 0; t < visible; ++t) {
-    const float x = p[static_cast<size_t>(t)] - greatest;
-    w[static_cast<size_t>(t)] = Steps::rounded((x < -80.0f ? 0.0f : reference::exp(x)) * kSteps, 0.0f);
+    float u = std::fma(p[static_cast<size_t>(t)], log2_e, top);
+    u = u < -30.0f ? -30.0f : u;
+    const float n = std::nearbyint(u), f = u - n;
+    const float c =
+        std::fma(std::fma(std::fma(0x1.c3bee0p+6f, f, 0x1.f0a000p+8f), f, 0x1.62c6bcp+10f), f, 0x1.ffb694p+10f);
+    w[static_cast<size_t>(t)] = Steps::rounded(std::ldexp(c, static_cast<int>(n)), 0.0f);
   }
   const float sum = lane_sum(visible, [&](int64_t t) { return static_cast<float>(w[static_cast<size_t>(t)]); });
   for (int64_t i = 0; i < a.dv; ++i) {
     const float y = blocked_int_dot(
         a.t, [&](int64_t t) { return w[static_cast<size_t>(t)]; },
         [&](int64_t t) { return v.values[static_cast<size_t>(t * a.dv + i)]; });
-    store(a, b, h, s, i, visible > 0 ? y * (v.scale / sum) : 0.0f);
+    const float factor = visible > 0 ? v.scale / sum : 0.0f;
+    if (a.y_dtype == DType::kF32)
+      store(a, b, h, s, i, y * factor);
+    else
+      store_steps(a, b, h, s, i, y * (factor * (1.0f / a.y_scale)));
   }
 }
 

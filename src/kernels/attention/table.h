@@ -24,8 +24,9 @@ struct AttentionScratch {
 
 struct AttentionTable {
   // Queries [begin, end) of one batch item and head.
-  void (*head)(const AttentionArgs& args, const AttentionScratch& layout, int64_t batch, int64_t head, int64_t begin,
-               int64_t end, float* scratch);
+  using Head = void (*)(const AttentionArgs& args, const AttentionScratch& layout, int64_t batch, int64_t head,
+                        int64_t begin, int64_t end, float* scratch);
+  Head f32, s16;
 };
 
 }  // namespace lowp::kernels

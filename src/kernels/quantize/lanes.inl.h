@@ -35,8 +35,9 @@ struct Quantizer {
         low(to_float(set_int(range.least(kSigned)) - zero)),
         high(to_float(set_int(range.most(kSigned)) - zero)) {}
   Quantizer(int32_t zero, kernels::StoredRange range) : Quantizer(set_int(zero), range) {}
-  [[gnu::always_inline]] I32 operator()(F32 x, F32 scale) const {
-    const F32 t = max(low, min(high, round_even(x / scale)));
+  [[gnu::always_inline]] I32 operator()(F32 x, F32 scale) const { return of_steps(x / scale); }
+  [[gnu::always_inline]] I32 of_steps(F32 x) const {
+    const F32 t = max(low, min(high, round_even(x)));
     return to_int(select(is_nan(t), zero(), t)) + zero_point;
   }
 };
