@@ -56,6 +56,7 @@ Status lower(LowerContext& ctx) {
   args.y_scale = a.out_scale;
   args.y_zero = static_cast<int32_t>(a.out_zero);
   args.y_range = a.range();
+  args.y_ld = ctx.row_pitch();
   const int threads = ctx.threads();
   ctx.emit("gather.s8", [args, threads](const StepArgs& s) {
     const int64_t bad = kernels::find_bad_index(s.inputs[2], args.index_dtype, args.count, args.limit);

@@ -68,6 +68,9 @@ Status lower_gather(LowerContext& ctx) {
     if (static_cast<int64_t>(i) < axis) args.outer *= x[i];
     if (static_cast<int64_t>(i) > axis) args.row_bytes *= x[i];
   }
+  // Rows of the table are rows of the output where its last axis is not indexed.
+  if (args.outer == 1 && x.size() == 2)
+    args.y_step = ctx.row_pitch() * static_cast<int64_t>(dtype_bytes(ctx.dtype(0), 1));
   const int threads = ctx.threads();
   ctx.emit("gather", [args, threads](const StepArgs& s) {
     const int64_t bad = kernels::find_bad_index(s.inputs[1], args.index_dtype, args.count, args.limit);

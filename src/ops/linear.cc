@@ -63,7 +63,7 @@ Status lower(LowerContext& ctx) {
   args.b_kind = weight_kind(ctx.dtype(kPackedWeights)).value();
   args.int8_class = static_cast<kernels::Int8Class>(a.int8_class);
   args.lda = a.k;
-  args.ldc = a.n;
+  args.ldc = ctx.row_pitch();
   const bool int8 = args.b_kind == kernels::WeightKind::kS8;
   args.epilogue = make_epilogue(a, ctx, a.n);
   const bool has_bias = ctx.has(kPackedBias);

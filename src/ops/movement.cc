@@ -154,17 +154,19 @@ Status lower_concat(LowerContext& ctx) {
   if (!copyable(ctx)) return {};
   LOWP_ASSIGN(int64_t axis, normalize_axis(ctx.attrs<AxisAttrs>().axis, static_cast<int64_t>(ctx.in(0).size())));
   const Extents y_strides = ir::row_major_strides(ctx.out(0));
-  std::vector<BlockCopy> copies;
+  std::vector<std::pair<size_t, BlockCopy>> copies;
   int64_t offset = 0;
   for (size_t i = 0; i < ctx.node().inputs.size(); ++i) {
-    copies.push_back(block_copy(ctx.in(i), ir::row_major_strides(ctx.in(i)), y_strides, 0,
-                                offset * y_strides[static_cast<size_t>(axis)]));
+    if (!ctx.is_placed(i)) {
+      copies.emplace_back(i, block_copy(ctx.in(i), ir::row_major_strides(ctx.in(i)), y_strides, 0,
+                                        offset * y_strides[static_cast<size_t>(axis)]));
+    }
     offset += ctx.in(i)[static_cast<size_t>(axis)];
   }
   const size_t bytes = dtype_bytes(ctx.dtype(0), 1);
   const int threads = ctx.threads();
-  ctx.emit("layout.copy", [copies, bytes, threads](const StepArgs& s) {
-    for (size_t i = 0; i < copies.size(); ++i) run_copy(copies[i], bytes, s.inputs[i], s.outputs[0], threads);
+  ctx.emit(copies.empty() ? "layout.placed" : "layout.copy", [copies, bytes, threads](const StepArgs& s) {
+    for (const auto& [i, copy] : copies) run_copy(copy, bytes, s.inputs[i], s.outputs[0], threads);
   });
   return {};
 }

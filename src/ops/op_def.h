@@ -152,6 +152,15 @@ class LowerContext {
   Extents out_physical(size_t i) const { return ir::physical_extents(out(i), out_layout(i)); }
   int64_t in_size(size_t i) const { return ir::element_count(in(i)); }
 
+  // Elements from a row of output 0 to the next, a row being its last extent in memory. More than that extent where the
+  // output is part of a Concat's, which then has nothing to copy; a kernel that does not ask writes rows end to end.
+  int64_t row_pitch() {
+    asked_for_pitch_ = true;
+    return row_pitch_ != 0 ? row_pitch_ : out_physical(0).back();
+  }
+  // Whether input i lies in output 0 already, where Concat would copy it.
+  bool is_placed(size_t i) const { return i < placed_.size() && placed_[i]; }
+
   // Whether anybody has a say in how the node is computed. If not, there is no need to list candidates.
   bool has_choice() const { return chooser_ != nullptr || !node_.tuning.empty(); }
   // The candidate to use. A recorded choice counts where CPU, target, threads and shape are those it was measured for
@@ -173,7 +182,12 @@ class LowerContext {
   }
   bool emitted() const { return static_cast<bool>(fn_) || alias_.first >= 0; }
 
+  // Set by the planner.
+  int64_t row_pitch_ = 0;
+  std::vector<bool> placed_;
+
   // Results, read by the planner.
+  bool asked_for_pitch_ = false;
   std::pair<int, int> alias_{-1, -1};
   std::vector<std::pair<int, int>> in_place_;
   size_t scratch_ = 0;

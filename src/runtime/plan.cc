@@ -93,6 +93,7 @@ void Plan::apply(const std::vector<Patch>& patches, std::span<const void* const>
       case Place::Kind::kInput: data = const_cast<void*>(inputs[p.place.index]); break;
       default: data = outputs[p.place.index]; break;
     }
+    if (p.place.offset != 0) data = static_cast<std::byte*>(data) + p.place.offset;
     if (p.output) {
       steps_[p.step].outputs[p.slot] = data;
     } else {

@@ -28,6 +28,7 @@ struct Place {
   Kind kind = Kind::kNone;
   size_t index = 0;            // input, output or state number; arena offset
   const void* data = nullptr;  // kConstant
+  size_t offset = 0;           // bytes from there
 };
 
 class Plan {

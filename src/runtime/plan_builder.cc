@@ -27,6 +27,7 @@ class PlanBuilder {
     }
     mark_sources();
     mark_slices();
+    mark_parts();
     for (const auto& node : graph_.nodes()) LOWP_TRY(lower(*node));
     copy_shared_outputs();
     LOWP_TRY(update_states());
@@ -117,6 +118,43 @@ class PlanBuilder {
     const int position = node_position_.at(&node);
     return slices_->first <= position && position <= slices_->last;
   }
+  // Values that a Concat along the last axis alone reads may be written where it would copy them. Whether they are is
+  // known when their own node is lowered: its kernel has to leave room between rows.
+  void mark_parts() {
+    for (const auto& node : graph_.nodes()) {
+      if (node->op->name != "Concat" || node->op->domain != kOnnxDomain) continue;
+      ValuePtr whole = node->outputs[0];
+      if (!bound_.types.contains(whole) || !type(whole).concrete() || content(whole) != nullptr ||
+          type(whole).rank() == 0 || whole->layout != ir::Layout::kPlain || dtype_bits(type(whole).dtype) % 8 != 0)
+        continue;
+      const Extents out = type(whole).extents();
+      const auto axis = std::get<int64_t>(node->op->attrs.write(node->attrs).at("axis"));
+      if (axis != -1 && axis != std::ssize(out) - 1) continue;
+      size_t at = 0;
+      for (ValuePtr v : node->inputs) {
+        const TensorType& t = type(v);
+        if (can_be_part(*node, v, whole)) {
+          alias_[v] = whole;
+          parts_[v] = {at, out.back()};
+        }
+        at += dtype_bytes(t.dtype, static_cast<size_t>(t.extents().back()));
+      }
+    }
+  }
+  bool can_be_part(const ir::Node& concat, ValuePtr v, ValuePtr whole) const {
+    if (v->producer == nullptr || v->producer->outputs[0] != v || content(v) != nullptr || v->uses.size() != 1 ||
+        graph_.is_graph_output(v) || v->layout != ir::Layout::kPlain)
+      return false;
+    // Within a slice both live, or outside of all.
+    const bool in_slices = sliced(concat) || sliced(*v->producer);
+    return of_slice_.contains(v) == of_slice_.contains(whole) && (!in_slices || of_slice_.contains(v));
+  }
+  // The node's kernel writes its output end to end after all.
+  void forget_part(ValuePtr v) {
+    parts_.erase(v);
+    alias_.erase(v);
+  }
+
   // What a call of the node sees of it.
   TensorType type_at(const ir::Node& node, ValuePtr v) const {
     TensorType t = type(v);
@@ -145,9 +183,13 @@ class PlanBuilder {
     for (ValuePtr v : node.outputs) out_types.push_back(v == nullptr ? TensorType{} : type_at(node, v));
     const int threads = sliced(node) && workers_ > 1 ? 1 : threads_;
     LowerContext ctx(node, in_types, out_types, known, threads, chooser_);
+    for (ValuePtr v : node.inputs) ctx.placed_.push_back(v != nullptr && parts_.contains(v));
+    const auto part = parts_.find(node.outputs[0]);
+    if (part != parts_.end()) ctx.row_pitch_ = part->second.pitch;
     if (node.op->lower != nullptr) {
       if (Status s = node.op->lower(ctx); !s.is_ok()) return std::move(s).with_node(node.name);
     }
+    if (part != parts_.end() && !(ctx.emitted() && ctx.asked_for_pitch_)) forget_part(node.outputs[0]);
     if (ctx.alias_.first >= 0) {
       ValuePtr out = node.outputs[static_cast<size_t>(ctx.alias_.first)];
       ValuePtr in = node.inputs[static_cast<size_t>(ctx.alias_.second)];
@@ -177,7 +219,10 @@ class PlanBuilder {
     for (ValuePtr v : node.inputs) {
       operands_.push_back(v);
       if (v == nullptr) continue;
-      step.bytes += bytes(v);
+      if (parts_.contains(v))
+        step.bytes -= bytes(v);  // neither read nor, below, written
+      else
+        step.bytes += bytes(v);
       read_at(v, index);
     }
     step.inputs.resize(node.inputs.size());
@@ -287,6 +332,12 @@ class PlanBuilder {
       }
     }
     return {};
+  }
+
+  Place place_of(ValuePtr v) const {
+    Place place = places_.at(root(v));
+    if (auto it = parts_.find(v); it != parts_.end()) place.offset = it->second.offset;
+    return place;
   }
 
   // Whether a step runs for each slice.
@@ -403,22 +454,27 @@ class PlanBuilder {
       for (size_t i = 0; i < step.inputs.size(); ++i) {
         ValuePtr v = operands_[in++];
         add_loop_operand(s, false, i, v);
-        if (v != nullptr) add_patch(s, false, i, places_.at(root(v)));
+        if (v != nullptr) add_patch(s, false, i, place_of(v));
       }
       for (size_t i = 0; i < step.outputs.size(); ++i) {
         ValuePtr v = results_[out++];
         add_loop_operand(s, true, i, v);
-        if (v != nullptr) add_patch(s, true, i, places_.at(root(v)));
+        if (v != nullptr) add_patch(s, true, i, place_of(v));
       }
     }
     add_workers();
     for (const Copy& c : copies_) {
-      add_patch(c.step, false, 0, places_.at(root(c.from)));
+      add_patch(c.step, false, 0, place_of(c.from));
       add_patch(c.step, true, 0, c.to);
     }
     plan_->overhead_bytes_ += plan_->steps_.size() * (sizeof(Step) + 256);
   }
 
+  // Where a value lies in the output of the Concat that reads it.
+  struct Part {
+    size_t offset;  // bytes
+    int64_t pitch;  // elements from row to row
+  };
   struct Copy {
     size_t step;
     ValuePtr from;
@@ -435,6 +491,7 @@ class PlanBuilder {
   int workers_ = 1;                        // that run slices at the same time
   std::unordered_set<ValuePtr> of_slice_;  // values that exist for one slice at a time
   std::unordered_map<ValuePtr, ValuePtr> alias_;
+  std::unordered_map<ValuePtr, Part> parts_;    // aliases of a Concat's output
   std::unordered_map<ValuePtr, Place> places_;  // of roots
   std::unordered_map<ValuePtr, int> defined_;
   std::unordered_map<ValuePtr, int> last_read_;    // of roots, step numbers

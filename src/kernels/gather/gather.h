@@ -21,6 +21,7 @@ struct GatherArgs {
   const void* indices = nullptr;
   DType index_dtype = DType::kI64;
   void* y = nullptr;
+  int64_t y_step = 0;  // bytes between rows of y; 0: they follow each other
 };
 void gather(const GatherArgs& args, int threads);
 
@@ -37,6 +38,7 @@ struct GatherS8Args {
   float y_scale = 1.0f;
   int32_t y_zero = 0;
   StoredRange y_range;
+  int64_t y_ld = 0;  // elements between rows of y; 0: they follow each other
 };
 void gather_s8(const GatherS8Args& args, int threads);
 
