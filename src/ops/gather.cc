@@ -68,9 +68,8 @@ Status lower_gather(LowerContext& ctx) {
     if (static_cast<int64_t>(i) < axis) args.outer *= x[i];
     if (static_cast<int64_t>(i) > axis) args.row_bytes *= x[i];
   }
-  // Rows of the table are rows of the output where its last axis is not indexed.
-  if (args.outer == 1 && x.size() == 2)
-    args.y_step = ctx.row_pitch() * static_cast<int64_t>(dtype_bytes(ctx.dtype(0), 1));
+  // Rows of a table are rows of the output.
+  if (axis == 0 && x.size() == 2) args.y_step = ctx.row_pitch() * static_cast<int64_t>(dtype_bytes(ctx.dtype(0), 1));
   const int threads = ctx.threads();
   ctx.emit("gather", [args, threads](const StepArgs& s) {
     const int64_t bad = kernels::find_bad_index(s.inputs[1], args.index_dtype, args.count, args.limit);
@@ -110,7 +109,8 @@ std::vector<OpDef> gather() {
   def.lower = lower_gather;
   def.samples = [] {
     return std::vector<Sample>{{{}, {{DType::kF32, {11, 9}}, {DType::kI64, {2, 3}, -11, 10}}},
-                               {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 4, 5}}, {DType::kI32, {6}, 0, 3}}}};
+                               {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 4, 5}}, {DType::kI32, {6}, 0, 3}}},
+                               {{{"axis", int64_t{1}}}, {{DType::kF32, {1, 4}}, {DType::kI32, {2, 3}, 0, 3}}}};
   };
   return {std::move(def)};
 }
