@@ -53,7 +53,7 @@ bool is_row_norm(const ir::Graph& graph, const ir::Node* node) {
 }
 
 // lowp.LayerNorm in the place of a quantization of `norm`; `plain` also gives the f32 result of that normalization.
-ir::Node* add_layer_norm(ir::Graph& graph, const ir::Node* norm, ir::Node* quantization, const ir::Node* plain) {
+void add_layer_norm(ir::Graph& graph, const ir::Node* norm, ir::Node* quantization, const ir::Node* plain) {
   ops::QuantizedLayerNormAttrs attrs;
   static_cast<ops::OutputQuantization&>(attrs) = *output_quantization(quantization);
   attrs.epsilon = norm->attrs.get<ops::LayerNormAttrs>().epsilon;
@@ -70,7 +70,6 @@ ir::Node* add_layer_norm(ir::Graph& graph, const ir::Node* norm, ir::Node* quant
     fused->outputs[1]->type = plain->outputs[0]->type;
     graph.replace_uses(plain->outputs[0], fused->outputs[1]);
   }
-  return fused;
 }
 
 // The other normalization of the same value, whose result is read in f32; null where there is none.

@@ -271,12 +271,16 @@ class PostTraining {
   Status choose_observer() {
     std::vector<Observer> candidates = {options_.observer};
     if (options_.observer == Observer::kAuto) candidates = {Observer::kMse, Observer::kPercentile, Observer::kMinMax};
+    const std::vector<std::string> names = quantized_layers(scheme_);
+    std::vector<std::string> values;
+    for (const std::string& n : names) values.push_back(find_node(graph_, n)->outputs[0]->name);
+    LOWP_ASSIGN(std::unique_ptr<Session> fp32, probe(base(), values, passes_, options_.threads, false));
     int64_t done = 0;
     for (Observer observer : candidates) {
       Attempt attempt{scheme_, layers_, nullptr};
       attempt.scheme.method = range_method(observer);
       LOWP_TRY(build(attempt));
-      LOWP_TRY(judge_accuracy(attempt));
+      LOWP_TRY(judge_accuracy(attempt, names, values, *fp32));
       LOWP_TRY(progress("choose ranges", ++done, std::ssize(candidates)));
       if (attempt_.graph && !attempt.is_better_than(attempt_)) continue;
       report_.observer = observer;
@@ -290,10 +294,10 @@ class PostTraining {
     return quant::quantize(*attempt.graph, attempt.scheme, observers_);
   }
 
-  std::vector<std::string> quantized_layers(const Attempt& attempt) const {
+  std::vector<std::string> quantized_layers(const quant::Scheme& scheme) const {
     std::vector<std::string> names;
     for (const auto& n : graph_.nodes()) {
-      if (layers_.contains(n->name) && !attempt.scheme.keep_float.contains(n->name)) names.push_back(n->name);
+      if (layers_.contains(n->name) && !scheme.keep_float.contains(n->name)) names.push_back(n->name);
     }
     return names;
   }
@@ -319,18 +323,15 @@ class PostTraining {
     return {};
   }
 
-  // Signal to noise of every layer's output and of the model's. A layer whose output is mostly noise although its input
-  // is not stays FP32.
-  Status judge_accuracy(Attempt& attempt) const {
-    const std::vector<std::string> names = quantized_layers(attempt);
-    std::vector<std::string> values;
-    for (const std::string& n : names) values.push_back(find_node(graph_, n)->outputs[0]->name);
-    LOWP_ASSIGN(std::unique_ptr<Session> want, probe(base(), values, passes_, options_.threads, false));
+  // Signal to noise of the output of every layer in `names`, which is in `values`, and of the model's. A layer whose
+  // output is mostly noise although its input is not stays FP32. `want` gives out the values of FP32.
+  Status judge_accuracy(Attempt& attempt, const std::vector<std::string>& names, const std::vector<std::string>& values,
+                        Session& want) const {
     LOWP_ASSIGN(std::unique_ptr<Session> have, probe(*attempt.graph, values, passes_, options_.threads, false));
     std::vector<Noise> noise(values.size());
     const size_t own = graph_.outputs().size();
     for (size_t s = 0; s < decision_samples_.size(); ++s) {
-      LOWP_ASSIGN(std::vector<Tensor> a, want->run(decision_samples_[s]));
+      LOWP_ASSIGN(std::vector<Tensor> a, want.run(decision_samples_[s]));
       LOWP_ASSIGN(std::vector<Tensor> b, have->run(decision_samples_[s]));
       for (size_t i = 0; i < values.size(); ++i) noise[i].add(a[own + i], b[own + i]);
       LOWP_TRY(progress("compare layers", static_cast<int64_t>(s) + 1, std::ssize(decision_samples_)));
@@ -358,7 +359,7 @@ class PostTraining {
   // asked for. What a layer costs is measured with this layer alone in FP32.
   Status raise_output_snr() {
     std::vector<std::pair<double, std::string>> costs;
-    const std::vector<std::string> names = quantized_layers(attempt_);
+    const std::vector<std::string> names = quantized_layers(attempt_.scheme);
     for (const std::string& name : names) {
       Attempt without{attempt_.scheme, {}, nullptr};
       without.scheme.keep_float.insert(name);
@@ -404,7 +405,7 @@ class PostTraining {
     }
     auto fastest = [](const std::vector<double>& v) { return v.empty() ? 0.0 : *std::min_element(v.begin(), v.end()); };
     const size_t kept = attempt_.scheme.keep_float.size();
-    for (const std::string& name : quantized_layers(attempt_)) {
+    for (const std::string& name : quantized_layers(attempt_.scheme)) {
       LayerReport& layer = attempt_.layers[name];
       layer.fp32_us = fastest(fp32_us[name]);
       layer.int8_us = fastest(int8_us[name]);

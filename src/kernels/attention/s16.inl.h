@@ -60,7 +60,8 @@ inline void to_words(const float* x, int64_t n, float inverse, float* out) {
 class S16 {
  public:
   using Kind = Words;
-  explicit S16(const AttentionArgs& a, const AttentionScratch& layout) : a_(a), layout_(layout) {}
+  S16(const AttentionArgs& a, const AttentionScratch& layout)
+      : a_(a), layout_(layout), output_factor_(a.y_dtype == DType::kF32 ? 1.0f : 1.0f / a.y_scale) {}
 
   // Panels of 16 keys: [t / 16][words of d][16]. `rows` is room for 16 keys.
   void pack_keys(const float* k, float* rows, float* out) {
@@ -98,15 +99,15 @@ class S16 {
   }
   // Scores of one query become words of weights; keys beyond `visible` get 0.
   void weigh(int64_t r, float* scores, const float* mask, int64_t visible) {
-    (mask ? &S16::weigh_as<true> : &S16::weigh_as<false>)(*this, r, scores, mask, visible);
+    mask ? weigh_as<true>(r, scores, mask, visible) : weigh_as<false>(r, scores, mask, visible);
   }
   F32 output(int64_t r, F32 sum) const { return sum * set(factor_[r]); }
-  F32 output_steps(int64_t r, F32 sum) const { return sum * set(factor_[r] * (1.0f / a_.y_scale)); }
+  F32 output_steps(int64_t r, F32 sum) const { return sum * set(factor_[r]); }
 
  private:
   template <bool kMask>
-  static void weigh_as(S16& self, int64_t r, float* scores, const float* mask, int64_t visible) {
-    const F32 scale = set((self.query_scale_[r] * self.key_scale_) * self.a_.scale);
+  void weigh_as(int64_t r, float* scores, const float* mask, int64_t visible) {
+    const F32 scale = set((query_scale_[r] * key_scale_) * a_.scale);
     F32 greatest = set(-__builtin_inff());
     for_lanes(visible, [&](int64_t i, int lanes) LOWP_INLINE {
       F32 p = load_n(scores + i, lanes) * scale;
@@ -121,17 +122,18 @@ class S16 {
       const I32 w = to_int(max(weight(fma(load_n(scores + i, lanes), log2_e, top)), zero()));  // NaN: 0
       return lanes == kLanes ? w : select(first_lanes(lanes), w, set_int(0));
     };
-    for (int64_t i = 0; i < self.a_.t; i += 32) {
+    for (int64_t i = 0; i < a_.t; i += 32) {
       const I32 low = weights(i), high = weights(i + 16);
       sums = sums + (low + high);
       store(scores + i / 2, word_of(low, high));
     }
-    self.factor_[r] = visible > 0 ? self.value_scale_ / reduce_add(to_float(sums)) : 0.0f;
+    factor_[r] = visible > 0 ? (value_scale_ / reduce_add(to_float(sums))) * output_factor_ : 0.0f;
   }
 
   const AttentionArgs& a_;
   const AttentionScratch& layout_;
   float key_scale_ = 0, value_scale_ = 0;
+  float output_factor_;  // of values, where the output wants steps
   float query_scale_[kernels::kQueryBlock], factor_[kernels::kQueryBlock];
 };
 
