@@ -471,7 +471,7 @@ std::vector<OpDef> binary() {
         {"Pow", lower_binary<B::kPow>}, {"PRelu", lower_binary<B::kPrelu>},
     };
     for (const auto& [name, lower] : kernels_of) {
-      if (def.name == name) def.lower = lower;
+      if (def.name == name) def.lower = lower, def.per_item = per_item_by_rank;
     }
   }
   OpDef sum_to = make("SumTo", infer_sum_to, sum_to_reference, nullptr, 1, [] {

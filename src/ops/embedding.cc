@@ -2,7 +2,7 @@
 // table becomes in INT8. The result may be quantized again, for an INT8 layer that reads it.
 #include "ops/embedding.h"
 
-#include "kernels/gather/gather.h"
+#include "ops/indices.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -59,13 +59,7 @@ Status lower(LowerContext& ctx) {
   args.y_ld = ctx.row_pitch();
   const int threads = ctx.threads();
   ctx.emit("gather.s8", [args, threads](const StepArgs& s) {
-    const int64_t bad = kernels::find_bad_index(s.inputs[2], args.index_dtype, args.count, args.limit);
-    if (bad >= 0) {
-      const int64_t index = args.index_dtype == DType::kI64 ? s.in<int64_t>(2)[bad] : s.in<int32_t>(2)[bad];
-      *s.status =
-          error(Code::kInvalidArgument, "index {} at position {} is outside an axis of {}", index, bad, args.limit);
-      return;
-    }
+    if (!indices_fit(s, 2, args.index_dtype, args.count, args.limit)) return;
     kernels::GatherS8Args call = args;
     call.x = s.in<int8_t>(0);
     call.scale = s.in<float>(1);
@@ -87,6 +81,8 @@ std::vector<OpDef> embedding() {
   def.infer = infer;
   def.reference = reference;
   def.lower = lower;
+  def.per_item = [](const ir::Node& node) { return node.inputs[0]->is_constant() && node.inputs[1]->is_constant(); };
+  def.reads_rows = true;
   def.samples = [] {
     Sample s;
     s.inputs = {{DType::kI8, {11, 37}, -127, 127}, {DType::kF32, {11}, 0.001, 0.1}, {DType::kI64, {2, 3}, -11, 10}};

@@ -1,7 +1,6 @@
 // Gather(data, indices).
-#include "kernels/gather/gather.h"
-
 #include "ops/block_copy.h"
+#include "ops/indices.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -72,13 +71,7 @@ Status lower_gather(LowerContext& ctx) {
   if (axis == 0 && x.size() == 2) args.y_step = ctx.row_pitch() * static_cast<int64_t>(dtype_bytes(ctx.dtype(0), 1));
   const int threads = ctx.threads();
   ctx.emit("gather", [args, threads](const StepArgs& s) {
-    const int64_t bad = kernels::find_bad_index(s.inputs[1], args.index_dtype, args.count, args.limit);
-    if (bad >= 0) {
-      const int64_t index = args.index_dtype == DType::kI64 ? s.in<int64_t>(1)[bad] : s.in<int32_t>(1)[bad];
-      *s.status =
-          error(Code::kInvalidArgument, "index {} at position {} is outside an axis of {}", index, bad, args.limit);
-      return;
-    }
+    if (!indices_fit(s, 1, args.index_dtype, args.count, args.limit)) return;
     kernels::GatherArgs call = args;
     call.x = s.inputs[0];
     call.indices = s.inputs[1];
@@ -107,6 +100,11 @@ std::vector<OpDef> gather() {
   def.gradient = gather_gradient;
   def.quantize = QuantRule::kEmbedding;
   def.lower = lower_gather;
+  // Rows of a table, one for each index.
+  def.per_item = [](const ir::Node& node) {
+    return node.attrs.get<GatherAttrs>().axis == 0 && node.inputs[0]->is_constant();
+  };
+  def.reads_rows = true;
   def.samples = [] {
     return std::vector<Sample>{{{}, {{DType::kF32, {11, 9}}, {DType::kI64, {2, 3}, -11, 10}}},
                                {{{"axis", int64_t{1}}}, {{DType::kF32, {3, 4, 5}}, {DType::kI32, {6}, 0, 3}}},

@@ -175,6 +175,7 @@ std::vector<OpDef> linear() {
   def.infer = infer;
   def.reference = reference;
   def.lower = lower;
+  def.per_item = per_item_by_rank;
   def.samples = samples;
   return {std::move(def)};
 }

@@ -101,7 +101,8 @@ struct StepArgs {
   const void* const* inputs;
   void* const* outputs;
   void* scratch;
-  Status* status;  // set by a step that fails on its data (an index out of range); the run ends with it
+  Status* status;     // set by a step that fails on its data (an index out of range); the run ends with it
+  int64_t slice = 0;  // where a step runs for a few items of the batch at a time (runtime/slices.h): which of them
   template <typename T>
   const T* in(size_t i) const {
     return static_cast<const T*>(inputs[i]);
@@ -355,6 +356,8 @@ struct OpDef {
   // Whether item i of every output along the first axis follows from item i of the inputs that are not constant, so
   // that items may be computed a few at a time (runtime/slices.h); null: no.
   bool (*per_item)(const ir::Node& node) = nullptr;
+  // Whether it reads only the rows of its constants that indices name.
+  bool reads_rows = false;
   // Whether the same inputs give the same outputs (no random state), so that constants may be folded.
   bool pure = true;
 
@@ -367,6 +370,9 @@ struct OpDef {
 
 // per_item of an op that works on items alone.
 inline bool always_per_item(const ir::Node&) { return true; }
+// per_item of an op whose output has the leading axes of its operands: constants have fewer axes, so that every item
+// meets all of them, and what is not constant has as many as the output.
+bool per_item_by_rank(const ir::Node& node);
 
 // A rank-0 tensor of the dtype.
 Tensor scalar_tensor(DType dtype, double value);

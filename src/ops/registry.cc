@@ -56,6 +56,14 @@ const OpDef& op(std::string_view name, std::string_view domain) {
 
 const std::vector<const OpDef*>& all_ops() { return registry().list; }
 
+bool per_item_by_rank(const ir::Node& node) {
+  const int rank = node.outputs[0]->type.rank();
+  if (rank < 1) return false;
+  return std::ranges::all_of(node.inputs, [rank](const ir::Value* v) {
+    return v == nullptr || (v->is_constant() ? v->type.rank() < rank : v->type.rank() == rank);
+  });
+}
+
 std::string op_display_name(const OpDef& op) { return op.domain.empty() ? op.name : op.domain + "." + op.name; }
 
 }  // namespace lowp

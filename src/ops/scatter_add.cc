@@ -8,8 +8,8 @@
 #include <map>
 
 #include "kernels/convert/convert.h"
-#include "kernels/gather/gather.h"
 #include "kernels/gather/scatter.h"
+#include "ops/indices.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -76,9 +76,6 @@ Status infer_sparse(InferContext& ctx) {
   return {};
 }
 
-Status bad_index(int64_t index, int64_t position, int64_t limit) {
-  return error(Code::kInvalidArgument, "index {} at position {} is outside an axis of {}", index, position, limit);
-}
 Result<Extents> positive_indices(const Tensor& t, int64_t limit) {
   Extents indices = t.to_int64s();
   for (size_t i = 0; i < indices.size(); ++i) {
@@ -161,11 +158,7 @@ bool fits_kernel(const kernels::ScatterArgs& a) {
 bool bind(kernels::ScatterArgs& call, const StepArgs& s) {
   call.indices = s.inputs[kIndices];
   call.dy = s.inputs[kDy];
-  const int64_t bad = kernels::find_bad_index(call.indices, call.index_dtype, call.count, call.limit);
-  if (bad < 0) return true;
-  *s.status = bad_index(call.index_dtype == DType::kI64 ? s.in<int64_t>(kIndices)[bad] : s.in<int32_t>(kIndices)[bad],
-                        bad, call.limit);
-  return false;
+  return indices_fit(s, kIndices, call.index_dtype, call.count, call.limit);
 }
 
 Status lower(LowerContext& ctx) {

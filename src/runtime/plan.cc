@@ -169,7 +169,7 @@ Status Plan::run_slice(int64_t slice, size_t worker, const std::atomic<bool>* st
     const size_t k = i - loop_.first;
     Status status;
     const StepArgs args{input, output, static_cast<std::byte*>(steps_[i].scratch) + worker * loop_.worker_bytes,
-                        &status};
+                        &status, slice};
     LOWP_TRY(run_step(i, args, stop, timed ? &w.nanoseconds[k] : nullptr));
     input += steps_[i].inputs.size();
     output += steps_[i].outputs.size();

@@ -12,6 +12,8 @@ namespace {
 constexpr int64_t kSliceBytes = 1 << 20;
 // Less to gain than this is not worth running kernels several times.
 constexpr int64_t kLeastGain = 4 << 20;
+// What memory moves in the microsecond that a call of a kernel costs beside its work.
+constexpr int64_t kCallBytes = 16 << 10;
 
 // One node's bytes of an item, and of its constants.
 struct Traffic {
@@ -39,8 +41,10 @@ Traffic traffic(const ir::Node& node, const std::function<const ir::TensorType*(
   };
   for (const ir::Value* v : node.inputs) {
     if (v == nullptr) continue;
-    if (is_known(v)) {
-      if (const ir::TensorType* type = type_of(v); type != nullptr) t.constants += bytes(*type);
+    if (v->is_constant()) {
+      if (!node.op->reads_rows) t.constants += bytes(v->type);
+    } else if (is_known(v)) {
+      return {};  // per_item says nothing about these
     } else if (!add(v)) {
       return {};
     }
@@ -51,34 +55,46 @@ Traffic traffic(const ir::Node& node, const std::function<const ir::TensorType*(
   return t;
 }
 
+// As many as fit into a slice; all slices are alike.
+int64_t items_of_slice(int64_t batch, int64_t bytes_of_item) {
+  int64_t count = std::clamp<int64_t>((batch * bytes_of_item + kSliceBytes - 1) / kSliceBytes, 1, batch);
+  while (batch % count != 0) ++count;
+  return batch / count;
+}
+
 }  // namespace
 
 std::optional<Slices> find_slices(const ir::Graph& graph,
                                   const std::function<const ir::TensorType*(const ir::Value*)>& type_of,
                                   const std::function<bool(const ir::Value*)>& is_known) {
-  // The run of nodes with the largest sum of gains (Kadane's algorithm).
-  Slices best, run;
-  int64_t best_gain = 0, run_gain = 0, best_item = 0, run_item = 0, batch = 0, best_batch = 0;
-  int position = -1;
-  for (const auto& node : graph.nodes()) {
-    ++position;
-    const Traffic t = traffic(*node, type_of, is_known);
-    const bool breaks = t.batch == 0 || (run_gain > 0 && t.batch != batch);
-    if (breaks || run_gain <= 0) run_gain = 0, run_item = 0, run.first = position, batch = t.batch;
-    if (t.batch == 0) continue;
-    run_gain += (t.item - t.constants) * t.batch;
-    run_item = std::max(run_item, t.item);
-    run.last = position;
-    if (run_gain > best_gain) best = run, best_gain = run_gain, best_item = run_item, best_batch = t.batch;
+  std::vector<Traffic> nodes;
+  for (const auto& node : graph.nodes()) nodes.push_back(traffic(*node, type_of, is_known));
+  std::optional<Slices> best;
+  int64_t best_gain = kLeastGain - 1;
+  for (size_t first = 0; first < nodes.size(); ++first) {
+    const int64_t batch = nodes[first].batch;
+    Traffic run{batch, 0, 0};
+    int64_t largest = 0;  // a node's bytes of an item
+    Slices slices;
+    for (size_t last = first; last < nodes.size() && batch != 0 && nodes[last].batch == batch; ++last) {
+      run.item += nodes[last].item;
+      run.constants += nodes[last].constants;
+      if (last == first || nodes[last].item > largest) {
+        largest = std::max(largest, nodes[last].item);
+        slices.items = items_of_slice(batch, largest);
+        slices.count = batch / slices.items;
+      }
+      // What stays in the caches anyway gains nothing.
+      if (last == first || largest * batch <= 2 * kSliceBytes) continue;
+      const auto calls = static_cast<int64_t>(last - first + 1) * slices.count;
+      const int64_t gain = run.item * batch - run.constants * slices.count - calls * kCallBytes;
+      if (gain <= best_gain) continue;
+      best_gain = gain;
+      best = slices;
+      best->first = static_cast<int>(first);
+      best->last = static_cast<int>(last);
+    }
   }
-  // What stays in the caches anyway gains nothing.
-  if (best_gain < kLeastGain || best.first == best.last || best_item * best_batch <= 2 * kSliceBytes)
-    return std::nullopt;
-  best.items = 1;
-  for (int64_t n = 1; n < best_batch; ++n) {
-    if (best_batch % n == 0 && n * best_item <= kSliceBytes) best.items = n;
-  }
-  best.count = best_batch / best.items;
   return best;
 }
 

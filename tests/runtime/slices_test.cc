@@ -97,6 +97,56 @@ TEST(Slices, OnlyWhereActivationsOutweighWeights) {
   EXPECT_LT(session->arena_bytes(), 4 * of_one + (size_t{12} << 20));
 }
 
+// ids i64 [B] -> rows of two tables and their product side by side, then layers whose outputs are larger than L2.
+std::unique_ptr<ir::Graph> row_net() {
+  test::ModelBuilder m;
+  GraphBuilder& b = m.b;
+  ir::Value* ids = m.graph->add_input("ids", TensorType(DType::kI64, ir::Dims{ir::Dim::symbol("B")}));
+  auto rows = [&] { return b.op("Gather", {m.floats({50, 64}), ids}, {}, kOnnxDomain, "table"); };
+  ir::Value* x = rows();
+  ir::Value* y = rows();
+  ir::Value* product = b.op("Mul", {x, y});
+  y = b.op("Concat", {x, y, product}, {{"axis", int64_t{-1}}});
+  y = b.op("Relu", {m.linear(y, 192, 256, "first")});
+  y = b.op("Relu", {m.linear(y, 256, 128, "second")});
+  m.graph->outputs().push_back({"y", m.linear(y, 128, 5, "third")});
+  return std::move(m.graph);
+}
+
+TEST(Slices, OfRows) {
+  Random random;
+  SCOPED_TRACE("LOWP_SEED=" + std::to_string(Random::seed()));
+  const auto graph = row_net();
+  auto ids = [&](int64_t n) { return test::random_tensor(random, DType::kI64, {n}, -50, 49); };
+  for (const PrecisionMode mode : {PrecisionMode::kFp32, PrecisionMode::kBf16, PrecisionMode::kInt8}) {
+    test::Samples samples({{ids(64)}});
+    const auto engine = test::compile_ok(*graph, test::options_for(mode, "avx2"), &samples);
+    for (const int threads : {1, 2}) {
+      runtime::SessionOptions options;
+      options.profile = true;
+      options.threads = threads;
+      const auto session = std::move(*runtime::Session::create(engine, options));
+      const auto alone = test::open_session(engine);
+      // A prime number of rows is no number of slices.
+      for (const int64_t batch : {8192, 8191}) {
+        const Tensor x = ids(batch);
+        const Tensor y = test::run_ok(*session, {x})[0];
+        for (const int64_t i : {int64_t{0}, int64_t{511}, int64_t{512}, int64_t{5000}, batch - 1})
+          EXPECT_TRUE(item(y, i).same_bits(test::run_ok(*alone, {item(x, i)})[0])) << "row " << i << " of " << batch;
+        int sliced = 0;
+        for (const auto& entry : session->profile()) sliced += entry.kernel.find("slices") != std::string::npos;
+        EXPECT_EQ(sliced > 3, batch == 8192) << sliced << " steps of " << session->profile().size();
+      }
+      Tensor x = ids(8192);
+      x.mutable_data<int64_t>()[6000] = 50;
+      const auto refused = session->run(std::vector{x});
+      ASSERT_FALSE(refused);
+      EXPECT_NE(refused.error().to_string().find("index 50 at position 6000"), std::string::npos)
+          << refused.error().to_string();
+    }
+  }
+}
+
 TEST(Slices, EndWithTheRunThatIsCancelled) {
   Random random;
   const auto engine = test::compile_ok(*image_net(false), test::options_for(PrecisionMode::kFp32));
