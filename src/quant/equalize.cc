@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "ops/matmul.h"
 #include "ops/norm.h"
@@ -31,51 +30,6 @@ bool owns_weights(const ir::Node* product) {
   return w->is_constant() && w->constant.dtype() == DType::kF32 && w->constant.rank() == 2 && w->uses.size() == 1;
 }
 
-// A product's weight matrix as a table of inputs and outputs, whichever way it lies.
-class Matrix {
- public:
-  explicit Matrix(const ir::Node* product) : weights_(product->inputs[kWeights]->constant) {
-    const bool transposed = is_op(product, "Gemm") && product->attrs.get<ops::GemmAttrs>().trans_b;
-    inputs_ = weights_.extent(transposed ? 1 : 0);
-    outputs_ = weights_.extent(transposed ? 0 : 1);
-    input_stride_ = transposed ? 1 : outputs_;
-    output_stride_ = transposed ? inputs_ : 1;
-  }
-  int64_t inputs() const { return inputs_; }
-  int64_t outputs() const { return outputs_; }
-
-  // |w|, the outputs of each input together.
-  std::vector<float> magnitudes() const {
-    std::vector<float> table;
-    table.reserve(static_cast<size_t>(inputs_ * outputs_));
-    for (int64_t i = 0; i < inputs_; ++i) {
-      for (int64_t o = 0; o < outputs_; ++o) table.push_back(std::abs(weights_.data<float>()[offset(i, o)]));
-    }
-    return table;
-  }
-  // Copies with a factor for each input, or for each output.
-  Tensor scaled_inputs(std::span<const float> factors) const {
-    return scaled([&](int64_t in, int64_t) { return factors[static_cast<size_t>(in)]; });
-  }
-  Tensor scaled_outputs(std::span<const float> factors) const {
-    return scaled([&](int64_t, int64_t out) { return factors[static_cast<size_t>(out)]; });
-  }
-
- private:
-  int64_t offset(int64_t in, int64_t out) const { return in * input_stride_ + out * output_stride_; }
-  template <typename Factor>
-  Tensor scaled(Factor factor) const {
-    Tensor copy = weights_.clone();
-    for (int64_t i = 0; i < inputs_; ++i) {
-      for (int64_t o = 0; o < outputs_; ++o) copy.mutable_data<float>()[offset(i, o)] *= factor(i, o);
-    }
-    return copy;
-  }
-
-  Tensor weights_;
-  int64_t inputs_ = 0, outputs_ = 0, input_stride_ = 0, output_stride_ = 0;
-};
-
 // A linear layer: the product, and the node and operand that hold its bias.
 struct Linear {
   ir::Node* product = nullptr;
@@ -94,7 +48,7 @@ std::optional<Linear> linear_behind(const ir::Graph& graph, const ir::Value* v, 
     if (only_user(graph, v) != l.bias_node) return std::nullopt;
   }
   l.product = v->producer;
-  if (!is_product(l.product) || !owns_weights(l.product) || Matrix(l.product).outputs() != channels)
+  if (!is_product(l.product) || !owns_weights(l.product) || WeightMatrix(l.product).outputs() != channels)
     return std::nullopt;
   if (const ir::Value* c = is_op(l.product, "Gemm") ? l.product->input(kGemmBias) : nullptr) {
     if (l.bias_node != nullptr || !is_vector(c, channels)) return std::nullopt;
@@ -150,6 +104,11 @@ bool find_place(const ir::Graph& graph, Site& site) {
   return true;
 }
 
+// Whether nothing but the layer that computes the activation says how many channels it has.
+bool may_copy(const Site& site) {
+  return site.place != Place::kNorm && !is_op(site.value->producer, "Attention", kLowpDomain);
+}
+
 std::vector<Site> find_sites(ir::Graph& graph, const Scheme& scheme) {
   std::vector<Site> sites;
   for (const Layer& layer : find_layers(graph)) {
@@ -158,7 +117,7 @@ std::vector<Site> find_sites(ir::Graph& graph, const Scheme& scheme) {
     if (known == sites.end()) {
       Site site;
       site.value = layer.activation;
-      site.channels = Matrix(layer.node).inputs();
+      site.channels = WeightMatrix(layer.node).inputs();
       known = sites.insert(sites.end(), std::move(site));
     }
     known->readers.push_back(layer.node);
@@ -170,100 +129,11 @@ std::vector<Site> find_sites(ir::Graph& graph, const Scheme& scheme) {
   return sites;
 }
 
-// Scales of a site's channels, and what error they are expected to leave in the outputs of all readers.
-class Search {
- public:
-  Search(const Site& site, const ChannelObserver& seen, int levels)
-      : seen_(seen),
-        levels_(levels),
-        top_weight_(static_cast<size_t>(site.channels)),
-        weight_power_(top_weight_.size()) {
-    for (const ir::Node* reader : site.readers) {
-      const Matrix matrix(reader);
-      tables_.push_back({static_cast<size_t>(matrix.outputs()), matrix.magnitudes()});
-      for (size_t c = 0; c < top_weight_.size(); ++c) {
-        for (float w : tables_.back().row(c)) {
-          top_weight_[c] = std::max(top_weight_[c], w);
-          weight_power_[c] += static_cast<double>(w) * static_cast<double>(w);
-        }
-      }
-    }
-  }
-
-  // Empty where scaling nothing is best.
-  std::vector<float> best() const {
-    double least = expected_error(std::vector<float>(top_weight_.size(), 1.0F));
-    std::vector<float> best;
-    constexpr int kSteps = 20;
-    for (int i = 0; i <= kSteps; ++i) {
-      std::vector<float> scales = scales_of(static_cast<double>(i) / kSteps);
-      const double e = expected_error(scales);
-      if (!(e < least)) continue;
-      least = e;
-      best = std::move(scales);
-    }
-    return best;
-  }
-
- private:
-  // |w| of a reader, [channels, outputs].
-  struct Table {
-    size_t outputs;
-    std::vector<float> values;
-    std::span<const float> row(size_t c) const { return std::span(values).subspan(c * outputs, outputs); }
-  };
-
-  std::vector<float> scales_of(double strength) const {
-    std::vector<float> scales;
-    for (size_t c = 0; c < top_weight_.size(); ++c) {
-      const auto x = static_cast<double>(std::max(-seen_.low(c), seen_.high(c)));
-      const auto w = static_cast<double>(top_weight_[c]);
-      const double s = std::pow(x, strength) / std::pow(w, 1 - strength);
-      // A channel that is always zero, or that nobody reads, stays as it is.
-      const bool usable = x > 0 && w > 0 && s > 1e-15 && s < 1e15;
-      scales.push_back(usable ? static_cast<float>(s) : 1.0F);
-    }
-    return scales;
-  }
-
-  // Rounding to steps of d leaves d^2 / 12. Steps of the activation, (max x / s - min x / s) / levels, reach an output
-  // by the squares of its scaled weights; steps of its weights, max |s w| / 127, by the squares of the scaled inputs.
-  double expected_error(const std::vector<float>& scales) const {
-    double low = 0;
-    double high = 0;
-    double weights = 0;
-    double inputs = 0;
-    for (size_t c = 0; c < scales.size(); ++c) {
-      const auto s = static_cast<double>(scales[c]);
-      low = std::min(low, static_cast<double>(seen_.low(c)) / s);
-      high = std::max(high, static_cast<double>(seen_.high(c)) / s);
-      weights += s * s * weight_power_[c];
-      inputs += seen_.power(c) / (s * s);
-    }
-    double columns = 0;
-    for (const Table& table : tables_) {
-      std::vector<float> top(table.outputs, 0.0F);
-      for (size_t c = 0; c < scales.size(); ++c) {
-        const float* row = table.row(c).data();
-        for (size_t n = 0; n < table.outputs; ++n) top[n] = std::max(top[n], scales[c] * row[n]);
-      }
-      for (float t : top) columns += static_cast<double>(t) * static_cast<double>(t);
-    }
-    const double step = (high - low) / levels_;
-    return (step * step * weights + columns / (127.0 * 127.0) * inputs) / 12;
-  }
-
-  const ChannelObserver& seen_;
-  int levels_;
-  std::vector<Table> tables_;
-  std::vector<float> top_weight_;     // of each channel, over all readers
-  std::vector<double> weight_power_;  // sum of squares
-};
-
-Tensor scaled_vector(const ir::Value* v, std::span<const float> factors) {
-  Tensor copy = v->constant.clone();
-  for (size_t i = 0; i < factors.size(); ++i) copy.mutable_data<float>()[i] *= factors[i];
-  return copy;
+// The vector for the planned channels, each times the factor of the channel as it was.
+Tensor planned_vector(const ir::Value* v, const ChannelPlan& plan, std::span<const float> factors) {
+  std::vector<float> values;
+  for (const Channel& c : plan.channels) values.push_back(v->constant.data<float>()[c.source] * factors[c.source]);
+  return Tensor::from<float>({std::ssize(values)}, values);
 }
 
 void replace_constant(ir::Graph& graph, ir::Node* node, size_t operand, Tensor tensor) {
@@ -271,7 +141,7 @@ void replace_constant(ir::Graph& graph, ir::Node* node, size_t operand, Tensor t
   graph.set_input(node, operand, graph.add_constant(name, std::move(tensor)));
 }
 
-void scale_norm(ir::Graph& graph, const Site& site, std::span<const float> factors) {
+void scale_norm(ir::Graph& graph, const Site& site, const ChannelPlan& plan, std::span<const float> factors) {
   ir::Node* norm = site.value->producer;
   if (site.others_read) {
     norm = graph.add_node(norm->op, norm->attrs, norm->inputs, 1, norm->name + ":equalized", norm);
@@ -279,53 +149,48 @@ void scale_norm(ir::Graph& graph, const Site& site, std::span<const float> facto
     for (ir::Node* reader : site.readers) graph.set_input(reader, 0, norm->outputs[0]);
   }
   for (size_t i = 1; i < norm->inputs.size(); ++i) {
-    if (norm->inputs[i] != nullptr) replace_constant(graph, norm, i, scaled_vector(norm->inputs[i], factors));
+    if (norm->inputs[i] != nullptr) replace_constant(graph, norm, i, planned_vector(norm->inputs[i], plan, factors));
   }
 }
 
-void scale_linear(ir::Graph& graph, const Linear& l, std::span<const float> factors) {
-  replace_constant(graph, l.product, kWeights, Matrix(l.product).scaled_outputs(factors));
+// Between the product and the readers everything has as many channels.
+void compute_channels(ir::Graph& graph, const Site& site, const ChannelPlan& plan, std::span<const float> factors) {
+  const Linear& l = site.linear;
+  replace_constant(graph, l.product, kWeights, WeightMatrix(l.product).computing(plan, factors));
   if (l.bias_node != nullptr)
-    replace_constant(graph, l.bias_node, l.bias, scaled_vector(l.bias_node->inputs[l.bias], factors));
+    replace_constant(graph, l.bias_node, l.bias, planned_vector(l.bias_node->inputs[l.bias], plan, factors));
+  if (!may_copy(site)) return;
+  for (ir::Value* v :
+       {l.product->outputs[0], l.bias_node == nullptr ? site.value : l.bias_node->outputs[0], site.value})
+    if (v->type.has_rank()) v->type.dims->back() = ir::Dim(std::ssize(plan.channels));
 }
 
 // In front of the readers, of which the first is the first in the graph.
-void insert_factor(ir::Graph& graph, const Site& site, std::span<const float> factors) {
+void insert_factor(ir::Graph& graph, const Site& site, const ChannelPlan& plan, std::span<const float> factors) {
   GraphBuilder b(graph, site.readers.front());
+  std::vector<float> values;
+  for (const Channel& c : plan.channels) values.push_back(factors[c.source]);
   ir::Value* scaled = b.op(
-      "Mul", {site.value, b.constant(Tensor::from<float>({site.channels}, factors), site.value->name + ":factors")}, {},
-      kOnnxDomain, site.value->name + ":equalized");
+      "Mul", {site.value, b.constant(Tensor::from<float>({std::ssize(values)}, values), site.value->name + ":factors")},
+      {}, kOnnxDomain, site.value->name + ":equalized");
   for (ir::Node* reader : site.readers) graph.set_input(reader, 0, scaled);
 }
 
-void scale_site(ir::Graph& graph, const Site& site, const std::vector<float>& scales) {
+void change_site(ir::Graph& graph, const Site& site, const ChannelPlan& plan) {
   std::vector<float> factors;
-  for (float s : scales) factors.push_back(1 / s);
+  for (float s : plan.scales) factors.push_back(1 / s);
   switch (site.place) {
-    case Place::kNorm: scale_norm(graph, site, factors); break;
-    case Place::kLinear: scale_linear(graph, site.linear, factors); break;
-    case Place::kFactor: insert_factor(graph, site, factors); break;
+    case Place::kNorm: scale_norm(graph, site, plan, factors); break;
+    case Place::kLinear: compute_channels(graph, site, plan, factors); break;
+    case Place::kFactor:
+      compute_channels(graph, site, plan, std::vector<float>(factors.size(), 1.0F));
+      insert_factor(graph, site, plan, factors);
+      break;
   }
-  for (ir::Node* reader : site.readers) replace_constant(graph, reader, kWeights, Matrix(reader).scaled_inputs(scales));
+  for (ir::Node* reader : site.readers) replace_constant(graph, reader, kWeights, WeightMatrix(reader).reading(plan));
 }
 
 }  // namespace
-
-void ChannelObserver::observe(std::span<const float> values, int64_t channels) {
-  const auto n = static_cast<size_t>(channels);
-  low_.resize(n, 0.0F);
-  high_.resize(n, 0.0F);
-  squares_.resize(n, 0.0);
-  for (size_t at = 0; at < values.size(); at += n) {
-    for (size_t c = 0; c < n; ++c) {
-      const float v = values[at + c];
-      low_[c] = std::min(low_[c], v);
-      high_[c] = std::max(high_[c], v);
-      squares_[c] += static_cast<double>(v) * static_cast<double>(v);
-    }
-    ++rows_;
-  }
-}
 
 std::vector<std::string> equalizable_values(ir::Graph& graph, const Scheme& scheme) {
   std::vector<std::string> names;
@@ -338,9 +203,11 @@ Result<int> equalize(ir::Graph& graph, const Scheme& scheme, const std::map<std:
   for (const Site& site : find_sites(graph, scheme)) {
     auto it = observers.find(site.value->name);
     LOWP_CHECK(it != observers.end());
-    const std::vector<float> scales = Search(site, it->second, scheme.levels).best();
-    if (scales.empty()) continue;
-    scale_site(graph, site, scales);
+    std::vector<WeightMatrix> readers;
+    for (const ir::Node* reader : site.readers) readers.emplace_back(reader);
+    const auto plan = plan_channels(it->second, readers, scheme.levels, may_copy(site));
+    if (!plan) continue;
+    change_site(graph, site, *plan);
     ++scaled;
   }
   graph.remove_dead();

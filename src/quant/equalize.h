@@ -16,33 +16,18 @@
 #include <string>
 #include <vector>
 
+#include "quant/channel_plan.h"
 #include "quant/quantize.h"
 
 namespace lowp::quant {
-
-// What calibration remembers of an activation [..., C] for each channel: extremes (zero included) and mean square.
-class ChannelObserver {
- public:
-  // `values` is [rows, channels]; every call has the same number of channels.
-  void observe(std::span<const float> values, int64_t channels);
-  float low(size_t c) const { return low_[c]; }
-  float high(size_t c) const { return high_[c]; }
-  double power(size_t c) const { return rows_ == 0 ? 0 : squares_[c] / static_cast<double>(rows_); }
-
- private:
-  int64_t rows_ = 0;
-  std::vector<float> low_, high_;
-  std::vector<double> squares_;
-};
 
 // Values that equalize() can scale, by name. Layers that `scheme` keeps in FP32 do not count, nor do layers that share
 // weights with another.
 std::vector<std::string> equalizable_values(ir::Graph& graph, const Scheme& scheme);
 
-// Scales the channels of these values; `observers` has an entry for each of equalizable_values().
+// Scales the channels of these values and computes the largest several times, as plan_channels() says; `observers` has
+// an entry for each of equalizable_values().
 //
-// The scales are magnitude(x[c])^a / magnitude(w[c, :])^(1 - a), as in the paper, with that a of 0, 0.05, ..., 1 for
-// each value which leaves the least expected error in what its readers compute, or 1 throughout where that is best.
 // Returns how many values were scaled.
 Result<int> equalize(ir::Graph& graph, const Scheme& scheme, const std::map<std::string, ChannelObserver>& observers);
 

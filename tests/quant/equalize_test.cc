@@ -196,6 +196,95 @@ TEST(Equalize, Int8IsNearerToFp32AndTheFactorIsPartOfTheLayer) {
   }
 }
 
+// x [R, W] -> y [R, W], where GELU makes channel 3 large for the row whose x[0] is large, and never else.
+std::unique_ptr<ir::Graph> massive() {
+  test::ModelBuilder m;
+  GraphBuilder& b = m.b;
+  ir::Value* x = m.graph->add_input("x", TensorType(DType::kF32, ir::Dims{ir::Dim::symbol("R"), kWidth}));
+  Tensor w = test::random_floats(m.random, {kWidth, 4 * kWidth}, -0.3, 0.3);
+  for (int64_t k = 0; k < kWidth; ++k) w.mutable_data<float>()[k * 4 * kWidth + 3] = k == 0 ? 2.0F : 0.1F;
+  ir::Value* h = b.op("Add", {b.op("MatMul", {x, b.constant(w)}, {}, kOnnxDomain, "layer"),
+                              b.constant(test::random_floats(m.random, {4 * kWidth}, -0.2, 0.2))});
+  m.graph->outputs().push_back({"y", m.linear(b.op("Gelu", {h}), 4 * kWidth, kWidth, "last")});
+  return std::move(m.graph);
+}
+std::vector<std::vector<Tensor>> massive_samples() {
+  auto all = samples_of();
+  for (auto& sample : all) sample[0].mutable_data<float>()[0] = 20;
+  return all;
+}
+
+TEST(Equalize, ComputesALargeChannelSeveralTimes) {
+  const auto g = massive();
+  const auto samples = massive_samples();
+  auto e = equalized(*g, samples, 1);  // the same function
+  const ir::Node* layer = nullptr;
+  const ir::Node* last = nullptr;
+  for (const auto& n : e->nodes()) {
+    if (n->name == "layer") layer = n.get();
+    if (n->name == "last") last = n.get();
+  }
+  ASSERT_TRUE(layer != nullptr && last != nullptr);
+  const int64_t channels = layer->inputs[1]->constant.extent(1);
+  EXPECT_GT(channels, 4 * kWidth);
+  EXPECT_LE(channels, 4 * kWidth + 16);
+  EXPECT_EQ(last->inputs[1]->constant.extent(0), channels);
+  EXPECT_EQ(last->inputs[0]->type.dims->back(), ir::Dim(channels));
+  for (const char* target : {"vnni", "avx2"}) {
+    double db[2];
+    for (const bool equalize : {false, true}) {
+      auto options = test::options_for(PrecisionMode::kInt8, target);
+      options.equalize = equalize;
+      test::Samples copies(massive_samples());
+      auto compiled = runtime::compile(*g, options, &copies);
+      ASSERT_TRUE(compiled) << compiled.error().to_string();
+      db[equalize] = compiled->report.output_snr_db;
+      const Tensor want = test::run_ok(*test::open_session(compiled->engine), samples[0])[0];
+      test::for_each_target([&](int threads) {
+        EXPECT_TRUE(test::run_ok(*test::open_session(compiled->engine, threads), samples[0])[0].same_bits(want));
+      });
+    }
+    EXPECT_GT(db[1], db[0] + 6) << target;
+  }
+}
+
+// What rounds to whole steps adds up to the rounded whole, and kernels for seven bits find no large neighbours.
+TEST(Equalize, CopiesHaveSharesThatRoundTogether) {
+  Random random;
+  constexpr size_t kChannels = 64;
+  Tensor w = test::random_floats(random, {kChannels, 8}, -1, 1);
+  test::ModelBuilder m;
+  ir::Value* x = m.graph->add_input("x", TensorType(DType::kF32, Extents{4, kChannels}));
+  const quant::WeightMatrix matrix(m.b.op("MatMul", {x, m.b.constant(w)})->producer);
+  quant::ChannelObserver seen;
+  std::vector<float> row(kChannels, 1.0F);
+  for (int i = 0; i < 100; ++i) seen.observe(row, kChannels);
+  row[5] = 60;
+  seen.observe(row, kChannels);
+  EXPECT_EQ(quant::plan_channels(seen, {&matrix, 1}, 255, false)->channels.size(), kChannels);
+  const auto plan = quant::plan_channels(seen, {&matrix, 1}, 255, true);
+  ASSERT_TRUE(plan);
+  ASSERT_GT(plan->channels.size(), kChannels);
+  const Tensor reading = matrix.reading(*plan);
+  for (int64_t n = 0; n < 8; ++n) {
+    auto share = [&](size_t j) { return reading.data<float>()[static_cast<int64_t>(j) * 8 + n]; };
+    float top = 0;
+    for (size_t j = 0; j < plan->channels.size(); ++j) top = std::max(top, std::abs(share(j)));
+    const float step = top / 127;
+    float sum = 0;
+    float rounded = 0;
+    for (size_t j = 0; j < plan->channels.size(); ++j) {
+      if (plan->channels[j].source != 5) continue;
+      sum += share(j);
+      rounded += std::nearbyint(share(j) / step) * step;
+    }
+    EXPECT_NEAR(sum, matrix.at(5, static_cast<size_t>(n)) * plan->scales[5], 1e-4 * std::abs(sum));
+    EXPECT_LE(std::abs(rounded - sum), 0.53F * step);
+  }
+  for (size_t j = 1; j < plan->channels.size(); ++j)
+    EXPECT_FALSE(plan->channels[j].source == 5 && plan->channels[j - 1].source == 5) << j;
+}
+
 // The observer that `auto` takes is the one whose engine says the most.
 TEST(Equalize, AutoTakesTheObserverWithTheLeastNoise) {
   auto g = block("Gelu", true, false);
