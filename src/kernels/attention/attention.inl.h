@@ -14,7 +14,7 @@ namespace {
 class Exact {
  public:
   using Kind = Floats;
-  Exact(const AttentionArgs& a, const AttentionScratch&) : a_(a) {}
+  Exact(const AttentionArgs& a, const AttentionScratch& layout) : a_(a), layout_(layout) {}
 
   void pack_keys(const float* k, float*, float* out) const {
     const int64_t row = a_.k_strides.row, d = a_.d;
@@ -35,21 +35,27 @@ class Exact {
       for (int64_t i = 0; i < a_.t; ++i) store(panel + i * 16, load_n(v + i * a_.v_strides.row + c, lanes));
     });
   }
-  void pack_query(int64_t, const float* q, float* out) const {
+  void pack_queries(const Queries& queries, float* out) const {
     const F32 scale = set(a_.scale);
-    for_lanes(a_.d, [&](int64_t i, int lanes) LOWP_INLINE { store_n(out + i, load_n(q + i, lanes) * scale, lanes); });
-  }
-  void weigh(int64_t, float* scores, const float* mask, int64_t visible) const {
-    if (visible > 0) {
-      (mask ? softmax_row<true, false> : softmax_row<false, false>)(scores, mask, scores, visible);
+    for (int64_t r = 0; r < queries.count; ++r, out += a_.d) {
+      const float* q = queries.row(r);
+      for_lanes(a_.d, [&](int64_t i, int lanes) LOWP_INLINE { store_n(out + i, load_n(q + i, lanes) * scale, lanes); });
     }
-    for (int64_t i = visible; i < a_.t; ++i) scores[i] = 0.0f;
+  }
+  void weigh(const Queries& queries, float* scores) const {
+    for (int64_t r = 0; r < queries.count; ++r, scores += layout_.score_ld) {
+      const int64_t visible = queries.visible(r);
+      const float* mask = queries.mask(r);
+      if (visible > 0) (mask ? softmax_row<true, false> : softmax_row<false, false>)(scores, mask, scores, visible);
+      for (int64_t i = visible; i < a_.t; ++i) scores[i] = 0.0f;
+    }
   }
   static F32 output(int64_t, F32 sum) { return sum; }
   F32 output_steps(int64_t, F32 sum) const { return sum / set(a_.y_scale); }
 
  private:
   const AttentionArgs& a_;
+  const AttentionScratch& layout_;
 };
 
 // Query r's output, from its sums.
@@ -78,28 +84,22 @@ void head_as(const AttentionArgs& a, const AttentionScratch& layout, int64_t bat
   using Kind = typename Arithmetic::Kind;
   float* keys = scratch;
   float* values = keys + layout.keys;
-  float* queries = values + layout.values;
-  float* scores = queries + layout.queries;
+  float* packed_queries = values + layout.values;
+  float* scores = packed_queries + layout.queries;
   float* outputs = scores + layout.scores;
   int64_t key_panels = (a.t + 15) / 16, value_panels = (a.dv + 15) / 16, output_ld = value_panels * 16;
   int64_t kv_head = a.kv_heads > 0 ? head / (a.heads / a.kv_heads) : head;
 
   Arithmetic math(a, layout);
-  math.pack_keys(a.k + batch * a.k_strides.batch + kv_head * a.k_strides.head, queries, keys);
+  math.pack_keys(a.k + batch * a.k_strides.batch + kv_head * a.k_strides.head, packed_queries, keys);
   math.pack_values(a.v + batch * a.v_strides.batch + kv_head * a.v_strides.head, values);
-  const float* q = a.q + batch * a.q_strides.batch + head * a.q_strides.head;
 
   for (int64_t s0 = begin; s0 < end; s0 += kernels::kQueryBlock) {
     int64_t rows = end - s0 < kernels::kQueryBlock ? end - s0 : kernels::kQueryBlock;
-    for (int64_t r = 0; r < rows; ++r)
-      math.pack_query(r, q + (s0 + r) * a.q_strides.row, queries + r * layout.query_ld);
-    product<Kind>(queries, layout.query_ld, rows, keys, key_panels, layout.query_ld, scores, layout.score_ld);
-    for (int64_t r = 0; r < rows; ++r) {
-      int64_t visible = a.causal ? s0 + r + 1 + a.t - a.s : a.t;
-      visible = visible < 0 ? 0 : visible > a.t ? a.t : visible;
-      const float* mask = a.mask ? a.mask + batch * a.mask_batch + head * a.mask_head + (s0 + r) * a.mask_row : nullptr;
-      math.weigh(r, scores + r * layout.score_ld, mask, visible);
-    }
+    const Queries queries{a, batch, head, s0, rows};
+    math.pack_queries(queries, packed_queries);
+    product<Kind>(packed_queries, layout.query_ld, rows, keys, key_panels, layout.query_ld, scores, layout.score_ld);
+    math.weigh(queries, scores);
     product<Kind>(scores, layout.score_ld, rows, values, value_panels, layout.weights, outputs, output_ld);
     for (int64_t r = 0; r < rows; ++r) {
       store_output(a, math, r, outputs + r * output_ld,

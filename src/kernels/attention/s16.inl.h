@@ -6,6 +6,7 @@
 
 #include "kernels/attention/product.inl.h"
 #include "simd/math.h"
+#include "simd/reduce_rows.h"
 
 namespace lowp::LOWP_TARGET {
 namespace {
@@ -13,13 +14,33 @@ namespace {
 using kernels::AttentionArgs;
 using kernels::AttentionScratch;
 
+// Up to kQueryBlock queries of one batch item and head.
+struct Queries {
+  const AttentionArgs& a;
+  int64_t batch, head, first, count;
+
+  const float* row(int64_t r) const {
+    return a.q + batch * a.q_strides.batch + head * a.q_strides.head + (first + r) * a.q_strides.row;
+  }
+  const float* mask(int64_t r) const {
+    return a.mask ? a.mask + batch * a.mask_batch + head * a.mask_head + (first + r) * a.mask_row : nullptr;
+  }
+  // How many keys query r sees.
+  int64_t visible(int64_t r) const {
+    const int64_t n = a.causal ? first + r + 1 + a.t - a.s : a.t;
+    return n < 0 ? 0 : n > a.t ? a.t : n;
+  }
+};
+
 constexpr float kSteps = 2047.0f;
+constexpr float kLeastMagnitude = 0x1p-100f;
+constexpr float kLog2E = 0x1.715476p+0f;
 
 // What x is divided by to become steps, and steps are multiplied by to become x again.
 struct StepSize {
   float inverse, scale;
   explicit StepSize(F32 magnitudes) {
-    const float largest = first(max(set(reduce_max(magnitudes)), set(0x1p-100f)));
+    const float largest = first(max(set(reduce_max(magnitudes)), set(kLeastMagnitude)));
     inverse = kSteps / largest;
     scale = largest / kSteps;
   }
@@ -92,34 +113,75 @@ class S16 {
       }
     });
   }
-  void pack_query(int64_t r, const float* q, float* out) {
-    const StepSize steps(magnitudes_of(q, a_.d, zero()));
-    query_scale_[r] = steps.scale;
-    to_words(q, a_.d, steps.inverse, out);
+  void pack_queries(const Queries& queries, float* out) {
+    for_16(queries.count, [&](int64_t r0, int64_t count) LOWP_INLINE {
+      F32 magnitudes[16];
+      for (int64_t r = 0; r < 16; ++r)
+        magnitudes[r] = r < count ? magnitudes_of(queries.row(r0 + r), a_.d, zero()) : zero();
+      const F32 largest = max(reduce_rows(magnitudes, kLarger), set(kLeastMagnitude));
+      float inverse[16];
+      store(inverse, set(kSteps) / largest);
+      store(query_scale_ + r0, largest / set(kSteps));
+      for (int64_t r = 0; r < count; ++r)
+        to_words(queries.row(r0 + r), a_.d, inverse[r], out + (r0 + r) * layout_.query_ld);
+    });
   }
-  // Scores of one query become words of weights; keys beyond `visible` get 0.
-  void weigh(int64_t r, float* scores, const float* mask, int64_t visible) {
-    mask ? weigh_as<true>(r, scores, mask, visible) : weigh_as<false>(r, scores, mask, visible);
+  // Scores of queries become words of weights; keys that a query does not see get 0.
+  void weigh(const Queries& queries, float* scores) {
+    a_.mask ? weigh_as<true>(queries, scores) : weigh_as<false>(queries, scores);
   }
   F32 output(int64_t r, F32 sum) const { return sum * set(factor_[r]); }
   F32 output_steps(int64_t r, F32 sum) const { return sum * set(factor_[r]); }
 
  private:
+  static constexpr auto kLarger = [](F32 a, F32 b) LOWP_INLINE { return max(a, b); };
+  static constexpr auto kSum = [](F32 a, F32 b) LOWP_INLINE { return a + b; };
+
+  // body(first row, rows) for each 16 rows: what is done across lanes is done for so many at once, and rows do not
+  // wait for each other.
+  template <typename Body>
+  static void for_16(int64_t rows, Body&& body) {
+    for (int64_t r = 0; r < rows; r += 16) body(r, rows - r < 16 ? rows - r : 16);
+  }
+
   template <bool kMask>
-  void weigh_as(int64_t r, float* scores, const float* mask, int64_t visible) {
+  void weigh_as(const Queries& queries, float* scores) {
+    for_16(queries.count, [&](int64_t r0, int64_t count) LOWP_INLINE {
+      float* rows = scores + r0 * layout_.score_ld;
+      F32 per_row[16];
+      for (int64_t r = 0; r < 16; ++r)
+        per_row[r] = r < count ? scale_scores<kMask>(queries, r0 + r, rows + r * layout_.score_ld) : zero();
+      float top[16];
+      store(top, neg(reduce_rows(per_row, kLarger) * set(kLog2E)));
+      for (int64_t r = 0; r < count; ++r)
+        per_row[r] = to_weights(queries.visible(r0 + r), top[r], rows + r * layout_.score_ld);
+      store(factor_ + r0, (set(value_scale_) / reduce_rows(per_row, kSum)) * set(output_factor_));
+      for (int64_t r = r0; r < r0 + count; ++r) {
+        if (queries.visible(r) == 0) factor_[r] = 0.0f;
+      }
+    });
+  }
+  // The greatest of its lanes is the greatest score.
+  template <bool kMask>
+  F32 scale_scores(const Queries& queries, int64_t r, float* scores) const {
     const F32 scale = set((query_scale_[r] * key_scale_) * a_.scale);
+    const float* mask = kMask ? queries.mask(r) : nullptr;
     F32 greatest = set(-__builtin_inff());
-    for_lanes(visible, [&](int64_t i, int lanes) LOWP_INLINE {
+    for_lanes(queries.visible(r), [&](int64_t i, int lanes) LOWP_INLINE {
       F32 p = load_n(scores + i, lanes) * scale;
       if constexpr (kMask) p = p + load_n(mask + i, lanes);
       store_n(scores + i, p, lanes);
       greatest = max(lanes == kLanes ? p : select(first_lanes(lanes), p, set(-__builtin_inff())), greatest);
     });
-    const F32 log2_e = set(0x1.715476p+0f), top = neg(set(reduce_max(greatest)) * log2_e);
+    return greatest;
+  }
+  // Words of weights in place of the scores; their sum is that of the lanes.
+  F32 to_weights(int64_t visible, float top, float* scores) const {
+    const F32 log2_e = set(kLog2E), below = set(top);
     I32 sums = set_int(0);
     auto weights = [&](int64_t i) LOWP_INLINE {
       const int lanes = lanes_left(visible - i);
-      const I32 w = to_int(max(weight(fma(load_n(scores + i, lanes), log2_e, top)), zero()));  // NaN: 0
+      const I32 w = to_int(max(weight(fma(load_n(scores + i, lanes), log2_e, below)), zero()));  // NaN: 0
       return lanes == kLanes ? w : select(first_lanes(lanes), w, set_int(0));
     };
     for (int64_t i = 0; i < a_.t; i += 32) {
@@ -127,7 +189,7 @@ class S16 {
       sums = sums + (low + high);
       store(scores + i / 2, word_of(low, high));
     }
-    factor_[r] = visible > 0 ? (value_scale_ / reduce_add(to_float(sums))) * output_factor_ : 0.0f;
+    return to_float(sums);
   }
 
   const AttentionArgs& a_;
