@@ -153,17 +153,17 @@ class Block {
       const int64_t step = together(s.panels());
       const int64_t fetched = left > 0 || more ? next.panels() * p_.b_stride : 0;
       const char* b = panels_at(s);
-      tile_.prefetch_step = ceil_div(fetched, std::max<int64_t>(count_ * s.groups * (tile_.b_stride / 64), 1));
+      Ahead ahead;
+      ahead.step = ceil_div(fetched, std::max<int64_t>(count_ * s.groups * (tile_.b_stride / 64), 1));
       for (int64_t i = 0; i < count_; i += step) {
-        tile_.prefetch = static_cast<const char*>(job_.b) + next.panel * p_.b_stride + fetched * i / count_;
-        block(i, step, s, b);
+        ahead.address = static_cast<const char*>(job_.b) + next.panel * p_.b_stride + fetched * i / count_;
+        block(i, step, s, b, ahead);
       }
       s = next;
     }
   }
 
   void rows_outside(int64_t p0, int64_t p1) {
-    tile_.prefetch_step = 0;
     int max_rows = kMaxTileRows;
     int64_t widest = 1;
     auto for_segments = [&](auto&& body) {
@@ -188,7 +188,7 @@ class Block {
     list_tiles(max_rows);
     const int64_t step = together(widest);
     for (int64_t i = 0; i < count_; i += step) {
-      auto body = [&](const Segment& s) { block(i, step, s, panels_at(s)); };
+      auto body = [&](const Segment& s) { block(i, step, s, panels_at(s), {}); };
       if (count <= kKept)
         std::for_each(kept, kept + count, body);
       else
@@ -211,8 +211,14 @@ class Block {
     expanded_to_ = p1;
   }
 
+  // What a block's tiles ask for in L2 (TileArgs::prefetch). Handed over and not written to tile_: that is copied in
+  // larger pieces than it would just have been written in, which waits until the stores before it are done.
+  struct Ahead {
+    const char* address = nullptr;
+    int64_t step = 0;
+  };
   // Tiles i to i + step, or the last, against a segment's panels, and their epilogue.
-  void block(int64_t i, int64_t step, const Segment& s, const char* b) {
+  void block(int64_t i, int64_t step, const Segment& s, const char* b, const Ahead& ahead) {
     const Epilogue& e = *job_.epilogue;
     const int64_t column = s.panel * kPanel, columns = std::min<int64_t>(s.panels() * kPanel, job_.n - column);
     const int64_t stop = std::min(i + step, count_), begin = tiles_[i].begin, end = tiles_[stop - 1].end();
@@ -220,6 +226,8 @@ class Block {
     if (stop < count_) fetch_outputs(end, tiles_[std::min(stop + step, count_) - 1].end() - end, column, columns);
     TileArgs t = tile_;
     t.b = b;
+    t.prefetch = ahead.address;
+    t.prefetch_step = ahead.step;
     t.groups = s.groups;
     t.acc_ld = s.panels() * kPanel;
     if (job_.b_kind == WeightKind::kS8 && e.bias_s32 != nullptr)
