@@ -218,7 +218,9 @@ def test_a_recipe_says_from_when_on(tmp_path, monkeypatch):
     assert not run.train()
     assert seen == [(False, False)] * 4 + [(True, False)] * 4 + [(True, True)] * 4
     assert run.task.model.bn1.frozen
-    assert run.compile()["precision"] == "int8"
+    deployed = run.compile()
+    assert deployed["precision"] == "int8"
+    assert deployed["metrics"] == run.metrics  # what training reports is what is deployed
     assert any("epoch 1: rounding as INT8" in line for line in said)
     # A later process goes on with the ranges of the checkpoint.
     again = Run(recipe, said.append)

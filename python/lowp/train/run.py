@@ -8,12 +8,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lowp import errors, nn, optim
+from lowp._engine import Engine
 from lowp._engine import compile as compile_model
 from lowp.quant import Qat
 from lowp.train import parallel
@@ -215,10 +216,22 @@ class Run:
 
     # ---- work
 
+    def _evaluated(self) -> nn.Module | Mapping[str, Engine]:
+        """The model, or from the first step with [qat] on what it will be deployed as: rounding is what that trains
+        for, and the float weights' figures would promise too much."""
+        if self.trainer.qat is None:
+            return self.task.model
+        target = self.recipe.compile.target if self.recipe.compile else None
+        threads = self.recipe.train.threads
+        return {
+            name: compile_model(model, "int8", None, target=target, threads=threads, measure=False, progress=False)
+            for name, model in self.task.export(**self.trainer.quantized).items()
+        }
+
     def _evaluate(self) -> None:
         """Figures on held-out data, which rank 0 computes for all, and whether it is time to stop."""
         self.trainer.average_statistics()
-        self.metrics = self.group.broadcast(self.task.evaluate(self.task.model) if self.group.first else None)
+        self.metrics = self.group.broadcast(self.task.evaluate(self._evaluated()) if self.group.first else None)
         self._evaluated_at = self.step
         figures = ", ".join(f"{k} {v:.4f}" for k, v in self.metrics.items())
         self.report(f"step {self.step}: {figures}")
