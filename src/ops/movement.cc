@@ -464,9 +464,8 @@ std::vector<OpDef> movement() {
     def.gradient = concat_gradient;
     def.lower = lower_concat;
     def.per_item = [](const ir::Node& node) {
-      const auto rank = static_cast<int64_t>(node.outputs[0]->type.dims ? node.outputs[0]->type.rank() : 0);
       const int64_t axis = node.attrs.get<AxisAttrs>().axis;
-      return axis != 0 && axis != -rank && per_item_by_rank(node);
+      return axis != 0 && axis != -node.outputs[0]->type.rank() && per_item_by_rank(node);
     };
     def.upgrade = [](ImportedNode& node) -> Status {
       if (node.version < 4 && !node.attrs.contains("axis")) node.attrs["axis"] = int64_t{1};

@@ -96,10 +96,7 @@ class PlanBuilder {
     // A step of training needs most values again for the gradients, and writes states in place.
     if (std::ranges::any_of(graph_.states(), [](const ir::State& s) { return s.update != nullptr; })) return;
     slices_ = find_slices(
-        graph_,
-        [&](ValuePtr v) -> const TensorType* {
-          return v->is_constant() || bound_.types.contains(v) ? &type(v) : nullptr;
-        },
+        graph_, [&](ValuePtr v) -> const TensorType* { return bound_.types.contains(v) ? &type(v) : nullptr; },
         [&](ValuePtr v) { return content(v) != nullptr; });
     if (!slices_) return;
     // A thread for each slice needs no meetings within layers: 1.1x on two threads.

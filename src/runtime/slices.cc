@@ -57,9 +57,15 @@ Traffic traffic(const ir::Node& node, const std::function<const ir::TensorType*(
 
 // As many as fit into a slice; all slices are alike.
 int64_t items_of_slice(int64_t batch, int64_t bytes_of_item) {
-  int64_t count = std::clamp<int64_t>((batch * bytes_of_item + kSliceBytes - 1) / kSliceBytes, 1, batch);
-  while (batch % count != 0) ++count;
-  return batch / count;
+  const int64_t most = std::max<int64_t>(kSliceBytes / std::max<int64_t>(bytes_of_item, 1), 1);
+  int64_t items = 1;
+  for (int64_t n = 1; n <= batch / n; ++n) {
+    if (batch % n != 0) continue;
+    for (const int64_t divisor : {n, batch / n}) {
+      if (divisor <= most) items = std::max(items, divisor);
+    }
+  }
+  return items;
 }
 
 }  // namespace

@@ -14,18 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from lowp import errors, nn, optim
-from lowp._engine import Engine
+from lowp._engine import Engine, Model
 from lowp._engine import compile as compile_model
 from lowp.quant import Qat
 from lowp.train import parallel
 from lowp.train.checkpoint import CheckpointFolder, Metadata, latest, load, match
 from lowp.train.logs import EarlyStopping, Logs, open_logs
-from lowp.train.recipe import Recipe
+from lowp.train.recipe import Compile, Recipe
 from lowp.train.schedules import Plateau
 from lowp.train.tasks import Task, make_task
 from lowp.train.trainer import Trainer, model_state
 
 Report = Callable[[str], None]
+
+# Precisions of [compile] that ranges are for.
+_QUANTIZED = ("int8", "auto")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,14 +222,27 @@ class Run:
     def _evaluated(self) -> nn.Module | Mapping[str, Engine]:
         """The model, or from the first step with [qat] on what it will be deployed as: rounding is what that trains
         for, and the float weights' figures would promise too much."""
-        if self.trainer.qat is None:
+        c = self.recipe.compile
+        if self.trainer.qat is None or (c is not None and c.precision not in _QUANTIZED):
             return self.task.model
-        target = self.recipe.compile.target if self.recipe.compile else None
-        threads = self.recipe.train.threads
-        return {
-            name: compile_model(model, "int8", None, target=target, threads=threads, measure=False, progress=False)
-            for name, model in self.task.export(**self.trainer.quantized).items()
-        }
+        models = self.task.export(**self.trainer.quantized)
+        return {name: self._engine(model, "int8", measure=False) for name, model in models.items()}
+
+    def _engine(self, model: Model, precision: str, samples: Any = None, **options: Any) -> Engine:
+        """As [compile] says, whatever else it leaves open."""
+        c = self.recipe.compile or Compile()
+        return compile_model(
+            model,
+            precision,
+            samples,
+            target=c.target,
+            observer=c.observer,
+            keep_fp32=c.keep_fp32,
+            min_output_snr=c.min_output_snr,
+            threads=self.recipe.train.threads,
+            progress=False,
+            **options,
+        )
 
     def _evaluate(self) -> None:
         """Figures on held-out data, which rank 0 computes for all, and whether it is time to stop."""
@@ -303,24 +319,13 @@ class Run:
         if c is None or not self.group.first:
             return None
         # A model that was trained with ranges has them; post-training quantization looks for its own.
-        trained = self.trainer.qat if c.precision in ("int8", "auto") else None
+        trained = self.trainer.qat if c.precision in _QUANTIZED else None
         folder, engines, files = Path(self.recipe.train.folder), {}, {}
         for name, model in self.task.export(**(self.trainer.quantized if trained else {})).items():
             samples = None
-            if c.precision in ("int8", "auto") and trained is None:
+            if c.precision in _QUANTIZED and trained is None:
                 samples = list(self.task.calibration(name, c.samples))
-            engines[name] = compile_model(
-                model,
-                c.precision,
-                samples,
-                target=c.target,
-                observer=c.observer,
-                keep_fp32=c.keep_fp32,
-                min_output_snr=c.min_output_snr,
-                strict=c.strict,
-                threads=self.recipe.train.threads,
-                progress=False,
-            )
+            engines[name] = self._engine(model, c.precision, samples, strict=c.strict)
             files[name] = folder / f"{name}.lowp"
             engines[name].save(files[name])
             size = files[name].stat().st_size / 2**20
