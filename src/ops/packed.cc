@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "base/cpu.h"
+#include "kernels/conv/winograd.h"
 #include "ops/reference.h"
 
 namespace lowp::ops {
@@ -63,7 +64,21 @@ Tensor pack_conv_weights(const Tensor& w, const PackedConvAttrs& a, DType dtype)
   const size_t bytes = kernels::packed_conv_bytes(kind, a.out_channels, per_group, kh, kw, a.group);
   Tensor packed = Tensor::zeros(dtype, {static_cast<int64_t>(bytes / kernels::weight_bytes(kind))});
   kernels::pack_conv(kind, w.dtype(), w.raw(), a.out_channels, per_group, kh, kw, a.group, packed.mutable_raw());
-  return packed;
+  if (!a.winograd) return packed;
+  const size_t transformed = kernels::packed_winograd_bytes(a.out_channels, a.in_channels);
+  Tensor u = Tensor::zeros(dtype, {static_cast<int64_t>(transformed / sizeof(float))});
+  kernels::transform_filters(kind, packed.raw(), a.out_channels, a.in_channels, u.mutable_data<float>(), nullptr, 1);
+  return u;
+}
+
+bool winograd_fits(const PackedConvAttrs& a) {
+  auto all_ones = [](const std::vector<int64_t>& v) {
+    return std::ranges::all_of(v, [](int64_t i) { return i == 1; });
+  };
+  kernels::ConvArgs args;
+  args.kernel_h = a.kernel_shape[0], args.kernel_w = a.kernel_shape[1];
+  args.in_c = a.in_channels, args.out_c = a.out_channels, args.groups = a.group;
+  return all_ones(a.strides) && all_ones(a.dilations) && kernels::winograd_fits(args);
 }
 
 Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t n, size_t packed_elements) {

@@ -1,6 +1,8 @@
 // lowp.Conv: convolution with packed weights and a fused epilogue, channels-last; depthwise layers have their own
 // kernel.
-#include "kernels/conv/conv.h"
+#include <algorithm>
+
+#include "kernels/conv/winograd.h"
 #include "kernels/depthwise/depthwise.h"
 #include "ops/packed.h"
 #include "ops/reference.h"
@@ -39,7 +41,10 @@ Status infer(InferContext& ctx) {
   if (w == DType::kI8 && per_group * kh * kw > kernels::kMaxInt8K)
     return error(Code::kUnsupported, "INT8 with {} products a sum, more than {} could overflow", per_group * kh * kw,
                  kernels::kMaxInt8K);
+  if (a.winograd && (w != DType::kF32 || !winograd_fits(a)))
+    return error(Code::kInvalidModel, "a convolution of this shape and weights {} is not Winograd's", dtype_name(w));
   const size_t bytes = a.depthwise() ? kernels::packed_depthwise_bytes(w, a.group, kh, kw)
+                       : a.winograd  ? kernels::packed_winograd_bytes(a.out_channels, a.in_channels)
                                      : kernels::packed_conv_bytes(*kind, a.out_channels, per_group, kh, kw, a.group);
   LOWP_TRY(check_packed(ctx, a, a.out_channels, bytes / kernels::weight_bytes(*kind)));
   if (!ctx.has_rank(kPackedX)) {
@@ -62,6 +67,29 @@ Status infer(InferContext& ctx) {
   }
   ctx.set(0, a.out_dtype, std::move(out));
   return {};
+}
+
+// Winograd's sum (kernels/conv/winograd.h) of output channel o at row h, column v of the output; pixel(i, j, c) is the
+// tile's.
+template <typename Pixel>
+double winograd_sum(const Tensor& packed, const PackedConvAttrs& a, int64_t o, int64_t h, int64_t v, Pixel&& pixel) {
+  static constexpr double kInput[4][4] = {{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, 1, 0, -1}};
+  static constexpr double kOutput[2][4] = {{1, 1, 1, 0}, {0, 1, -1, -1}};
+  const auto matrix = static_cast<size_t>(packed.size() / 16);
+  double sum = 0;
+  for (int64_t position = 0; position < 16; ++position) {
+    const int64_t i = position / 4;
+    const int64_t j = position % 4;
+    const double factor = kOutput[h % 2][i] * kOutput[v % 2][j];
+    for (int64_t c = 0; factor != 0 && c < a.in_channels; ++c) {
+      double value = 0;
+      for (int64_t y = 0; y < 4; ++y) {
+        for (int64_t x = 0; x < 4; ++x) value += kInput[i][y] * kInput[j][x] * pixel(y, x, c);
+      }
+      sum += factor * value * packed_element(packed, static_cast<size_t>(position) * matrix, c, o, a.in_channels);
+    }
+  }
+  return sum;
 }
 
 Status reference(EvalContext& ctx) {
@@ -90,6 +118,18 @@ Status reference(EvalContext& ctx) {
     const int64_t o = i / plane % a.out_channels;
     const int64_t n = i / plane / a.out_channels;
     const int64_t group = o / out_per_group;
+    if (a.winograd) {
+      const int64_t h = p / out_w;
+      const int64_t v = p % out_w;
+      const double sum = winograd_sum(packed, a, o, h, v, [&](int64_t row, int64_t column, int64_t c) {
+        const int64_t y = h / 2 * 2 - w.pads_begin[0] + row;
+        const int64_t x = v / 2 * 2 - w.pads_begin[1] + column;
+        if (y < 0 || y >= in_h || x < 0 || x >= in_w) return 0.0;
+        return xs[static_cast<size_t>(((n * a.in_channels + c) * in_h + y) * in_w + x)];
+      });
+      reference_epilogue(ctx, a, sum, o, i);
+      continue;
+    }
     double sum = 0;
     for (int64_t tap = 0; tap < taps; ++tap) {
       const int64_t h = p / out_w * w.strides[0] - w.pads_begin[0] + tap / a.kernel_shape[1] * w.dilations[0];
@@ -150,6 +190,33 @@ std::string shape_text(std::string_view family, const Args& args, const PackedCo
                      a.out_channels, layer_text(a, ctx));
 }
 
+size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
+
+// Filters are transformed in the engine, or, where they are stored in 16 bits, in every call: they would lose accuracy.
+void emit_winograd(LowerContext& ctx, const kernels::ConvArgs& args, bool transformed, bool has_bias,
+                   bool has_residual) {
+  const int threads = ctx.threads();
+  const kernels::WeightKind kind = args.weight_kind;
+  const size_t filters = transformed ? 0 : align64(kernels::packed_winograd_bytes(args.out_c, args.in_c));
+  const size_t transform = transformed ? 0 : kernels::transform_filters_scratch(kind, args.out_c, args.in_c, threads);
+  ctx.set_scratch(filters + std::max(transform, kernels::winograd_scratch(args, threads)));
+  ctx.emit(kernel_text("winograd", ctx, {}),
+           [args, kind, transformed, filters, has_bias, has_residual, threads](const StepArgs& s) {
+             kernels::ConvArgs call = args;
+             char* const scratch = static_cast<char*>(s.scratch);
+             call.in = s.inputs[kPackedX];
+             call.weights = s.inputs[kPackedWeights];
+             call.out = s.outputs[0];
+             if (!transformed) {
+               kernels::transform_filters(kind, call.weights, args.out_c, args.in_c, reinterpret_cast<float*>(scratch),
+                                          scratch + filters, threads);
+               call.weights = scratch;
+             }
+             bind_epilogue(call.epilogue, s, false, has_bias, has_residual);
+             kernels::winograd(call, scratch + filters, threads);
+           });
+}
+
 Status lower(LowerContext& ctx) {
   const auto& a = ctx.attrs<PackedConvAttrs>();
   if (ctx.in_layout(kPackedX) != ir::Layout::kChannelsLast || ctx.out_layout(0) != ir::Layout::kChannelsLast) return {};
@@ -190,6 +257,10 @@ Status lower(LowerContext& ctx) {
   args.weight_kind = weight_kind(ctx.dtype(kPackedWeights)).value();
   args.int8_class = static_cast<kernels::Int8Class>(a.int8_class);
   args.epilogue = epilogue;
+  if (a.winograd || (kernels::expands_weights(args.weight_kind) && kernels::winograd_fits(args))) {
+    emit_winograd(ctx, args, a.winograd, has_bias, has_residual);
+    return {};
+  }
   if (ctx.has_choice())
     args.choice = ctx.choose(shape_text("conv", args, a, ctx), kernels::conv_candidates(args, threads));
   ctx.set_scratch(kernels::conv_scratch(args, threads));
@@ -278,6 +349,16 @@ std::vector<Sample> samples() {
   seven_wide.pads = {2, 2, 2, 2};
   seven_wide.group = seven_wide.out_channels = 71;
   seven_wide.out_zero = 0;
+  PackedConvAttrs fast;  // Winograd's
+  fast.kernel_shape = {3, 3};
+  fast.strides = {1, 1};
+  fast.pads = {1, 1, 1, 1};
+  fast.out_channels = 20;
+  fast.winograd = true;
+  fast.activation = "relu";
+  PackedConvAttrs stored = fast;  // and with filters that are transformed in each call
+  stored.winograd = false;
+  stored.pads = {0, 1, 2, 0};
   PackedConvAttrs oct = seven;
   oct.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Oct);
   return {
@@ -286,6 +367,9 @@ std::vector<Sample> samples() {
       sample(kF32, kF32, {1, 9, 7, 8}, grouped, true, kNone),
       sample(kF32, kF32, {2, 19, 8, 9}, depthwise, true, kNone),
       sample(kF32, kF32, {2, 3, 17}, line, true, kNone),
+      sample(kF32, kF32, {2, 19, 7, 8}, fast, true, kF32),
+      sample(kF32, DType::kBF16, {1, 17, 6, 7}, stored, true, kNone),
+      sample(kF32, DType::kF16, {1, 17, 6, 7}, stored, true, kNone),
       sample(kF32, DType::kBF16, {1, 5, 9, 11}, plain, true, kNone),
       sample(kF32, DType::kF16, {1, 9, 7, 8}, grouped, true, kNone),
       sample(DType::kU8, DType::kI8, {2, 5, 9, 11}, int8(plain, 117, DType::kU8), true, DType::kU8),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/conv/table.h"
+#include "kernels/conv/winograd.inl.h"
 #include "simd/stored.h"
 #include "simd/words.h"
 
@@ -227,8 +228,9 @@ void depthwise_weight(DType x_dtype, DType dy_dtype, const void* const* x, const
 }  // namespace
 
 extern const kernels::ConvTable conv_table;
-const kernels::ConvTable conv_table = {pack_filters, pair_filters,     pack_flipped,    pair_flipped,
-                                       pack_columns, pack_overlapping, pair_columns,    pair_overlapping,
-                                       column_sums,  depthwise_input,  depthwise_weight};
+const kernels::ConvTable conv_table = {pack_filters,    pair_filters,     pack_flipped,     pair_flipped,
+                                       pack_columns,    pack_overlapping, pair_columns,     pair_overlapping,
+                                       column_sums,     depthwise_input,  depthwise_weight, winograd_input,
+                                       winograd_output, winograd_filters};
 
 }  // namespace lowp::LOWP_TARGET

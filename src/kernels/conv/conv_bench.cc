@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
-#include "kernels/conv/conv.h"
+#include "kernels/conv/winograd.h"
 #include "kernels/gemm/bench_util.h"
 
 namespace lowp::kernels {
@@ -41,7 +41,8 @@ constexpr Kind kKinds[] = {{"f32", DType::kF32, WeightKind::kF32, Int8Class::kEx
                            {"quad", DType::kU8, WeightKind::kS8, Int8Class::kA7Quad},
                            {"oct", DType::kU8, WeightKind::kS8, Int8Class::kA7Oct}};
 
-void run(benchmark::State& state, const Layer& l, const Kind& kind, int threads) {
+// Winograd's rates count the multiplications of the direct way, so that they compare.
+void run(benchmark::State& state, const Layer& l, const Kind& kind, int threads, bool fast = false) {
   ConvArgs a;
   a.in_h = a.in_w = l.in, a.in_c = a.in_ld = l.c, a.out_c = a.out_ld = l.n;
   a.kernel_h = a.kernel_w = l.kernel, a.stride_h = a.stride_w = l.stride, a.pad_top = a.pad_left = l.pad;
@@ -49,7 +50,8 @@ void run(benchmark::State& state, const Layer& l, const Kind& kind, int threads)
   a.in_dtype = kind.in, a.weight_kind = kind.weights, a.int8_class = kind.int8_class;
   auto in = *AlignedBuffer::zeroed(static_cast<size_t>(l.in * l.in * l.c) * 4);
   auto out = *AlignedBuffer::zeroed(static_cast<size_t>(a.out_h * a.out_w * l.n) * 4);
-  auto weights = *AlignedBuffer::zeroed(packed_conv_bytes(kind.weights, l.n, l.c, l.kernel, l.kernel, 1));
+  auto weights = *AlignedBuffer::zeroed(fast ? packed_winograd_bytes(l.n, l.c)
+                                             : packed_conv_bytes(kind.weights, l.n, l.c, l.kernel, l.kernel, 1));
   std::vector<float> scale(static_cast<size_t>(l.n), 1e-3f);
   std::vector<int32_t> bias(static_cast<size_t>(l.n), 3);
   a.in = in.data(), a.out = out.data(), a.weights = weights.data();
@@ -62,15 +64,23 @@ void run(benchmark::State& state, const Layer& l, const Kind& kind, int threads)
   } else if (kind.in == DType::kBF16) {
     a.epilogue.out = DType::kBF16;
   }
-  auto scratch = *AlignedBuffer::zeroed(conv_scratch(a, threads));
+  auto scratch = *AlignedBuffer::zeroed(fast ? winograd_scratch(a, threads) : conv_scratch(a, threads));
+  auto* const layer = fast ? winograd : conv;
   const double peak = peak_macs(kind.weights, kind.int8_class);
   auto start = std::chrono::steady_clock::now();
-  for (auto _ : state) conv(a, scratch.data(), threads);
+  for (auto _ : state) layer(a, scratch.data(), threads);
   std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   const double macs = static_cast<double>(a.out_h * a.out_w * l.n * l.c * l.kernel * l.kernel) *
                       static_cast<double>(state.iterations()) / seconds.count();
   state.counters["GMAC/s"] = macs * 1e-9;
   state.counters["of_peak"] = macs / peak / threads;
+}
+
+bool fits(const Layer& l) {
+  ConvArgs a;
+  a.in_c = l.c, a.out_c = l.n;
+  a.kernel_h = a.kernel_w = l.kernel, a.stride_h = a.stride_w = l.stride;
+  return winograd_fits(a);
 }
 
 const int kRegistered = [] {
@@ -80,6 +90,11 @@ const int kRegistered = [] {
         const std::string name =
             std::string("Conv/") + kind.name + "/" + layer.name + "/threads:" + std::to_string(threads);
         benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, layer, kind, threads); })
+            ->UseRealTime()
+            ->MinTime(0.1);
+        if (kind.weights != WeightKind::kF32 || !fits(layer)) continue;
+        benchmark::RegisterBenchmark(("Conv/winograd" + name.substr(sizeof("Conv/f32") - 1)).c_str(),
+                                     [=](benchmark::State& state) { run(state, layer, kind, threads, true); })
             ->UseRealTime()
             ->MinTime(0.1);
       }

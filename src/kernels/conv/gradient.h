@@ -5,7 +5,8 @@
 // Input gradient: dx[b, ih, iw, c] = sum over (kh, kw, o) with ih = oh * stride_h - pad_top + kh * dilation_h and
 // likewise iw, of dy[b, oh, ow, o] * w[o, c, kh, kw], o over the output channels of c's group. It is a convolution of
 // dy for each phase (ih, iw modulo the strides) with the taps that reach the phase, in K order: kh descending, kw
-// descending, o; blocks of 256 as in gemm.h, dy outside its image taking part as zero; rounded once to dx's type.
+// descending, o; blocks of 256 as in gemm.h, dy outside its image taking part as zero; rounded once to dx's type. Where
+// strides are 1, products are f32 and winograd_fits() (winograd.h) says so, it is that convolution by Winograd's way.
 //
 // Weight gradient: dw[o, c, kh, kw] = sum over output pixels (b, oh, ow) in order of dy[b, oh, ow, o] * x[b, oh *
 // stride_h - pad_top + kh * dilation_h, ..., c], zero outside the image: GEMM with K = pixels of the whole batch, in

@@ -1,6 +1,8 @@
 #include <cmath>
+#include <vector>
 
 #include "kernels/conv/gradient.h"
+#include "kernels/conv/winograd.h"
 #include "kernels/gemm/reference.h"
 
 namespace lowp::kernels::reference {
@@ -60,9 +62,37 @@ class Sum {
 
 }  // namespace
 
+namespace {
+
+// As a convolution of dy with the filters turned round.
+ConvArgs turned(const ConvInputGradientArgs& a) {
+  const ConvShape& s = a.shape;
+  ConvArgs c;
+  c.batch = s.batch;
+  c.in_h = s.out_h, c.in_w = s.out_w, c.in_c = c.in_ld = s.out_c;
+  c.out_h = s.in_h, c.out_w = s.in_w, c.out_c = c.out_ld = s.in_c;
+  c.kernel_h = s.kernel_h, c.kernel_w = s.kernel_w, c.stride_h = s.stride_h, c.stride_w = s.stride_w;
+  c.dilation_h = s.dilation_h, c.dilation_w = s.dilation_w, c.groups = s.groups;
+  c.pad_top = s.kernel_h - 1 - s.pad_top, c.pad_left = s.kernel_w - 1 - s.pad_left;
+  c.in_dtype = a.dy_dtype, c.epilogue.out = a.dx_dtype;
+  c.in = a.dy, c.out = a.dx;
+  return c;
+}
+
+}  // namespace
+
 void conv_input_gradient(const ConvInputGradientArgs& a, bool bf16_dot) {
   bf16_dot = bf16_dot && a.dy_dtype == DType::kBF16 && a.w_dtype == DType::kBF16 && !a.shape.depthwise();
   const ConvShape& s = a.shape;
+  if (!bf16_dot && winograd_fits(turned(a))) {
+    std::vector<float> filters;
+    for (int64_t c = 0; c < s.in_c; ++c) {
+      for (int64_t o = 0; o < s.out_c; ++o) {
+        for (int64_t t = 8; t >= 0; --t) filters.push_back(value(a.w_dtype, a.w, (o * s.in_c + c) * 9 + t));
+      }
+    }
+    return winograd(turned(a), filters.data());
+  }
   const int64_t filters = s.out_c / s.groups, channels = s.in_c / s.groups;
   int64_t at = 0;
   for (int64_t b = 0; b < s.batch; ++b)

@@ -7,6 +7,7 @@
 #include "kernels/conv/gradient.h"
 #include "kernels/conv/pack.h"
 #include "kernels/conv/table.h"
+#include "kernels/conv/winograd.h"
 #include "kernels/gemm/driver.h"
 #include "kernels/select.h"
 
@@ -73,6 +74,11 @@ ConvArgs conv_of(const ConvInputGradientArgs& a, const Phase& h, const Phase& w)
     c.out_image = s.in_h * s.in_w * s.in_c;
   }
   return c;
+}
+
+// `c` is the convolution of the only phase, or of one of several, which the algorithm is not meant for.
+bool is_winograds(const ConvArgs& c) {
+  return c.weight_kind == WeightKind::kF32 && c.out_line == 0 && winograd_fits(c);
 }
 
 char* pixel_of(const ConvInputGradientArgs& a, int64_t b, int64_t h, int64_t w) {
@@ -153,7 +159,11 @@ size_t conv_input_gradient_scratch(const ConvInputGradientArgs& a, int threads) 
     if (h.taps * w.taps == 0) return;
     const size_t packed = packed_flipped_bytes(product_kind(a.dy_dtype, a.w_dtype), s.out_c, s.in_c / s.groups,
                                                h.taps * w.taps, s.groups);
-    most = std::max(most, align64(packed) + conv_scratch(conv_of(a, h, w), threads));
+    const ConvArgs c = conv_of(a, h, w);
+    const size_t convolution = is_winograds(c)
+                                   ? align64(packed_winograd_bytes(c.out_c, c.in_c)) + winograd_scratch(c, threads)
+                                   : conv_scratch(c, threads);
+    most = std::max(most, align64(packed) + convolution);
   });
   return most;
 }
@@ -176,7 +186,11 @@ void conv_input_gradient(const ConvInputGradientArgs& a, void* scratch, int thre
     ConvArgs c = conv_of(a, h, w);
     c.weights = packed;
     c.out = pixel_of(a, 0, h.first, w.first);
-    conv(c, packed + align64(packed_flipped_bytes(kind, s.out_c, s.in_c / s.groups, taps, s.groups)), threads);
+    char* const rest = packed + align64(packed_flipped_bytes(kind, s.out_c, s.in_c / s.groups, taps, s.groups));
+    if (!is_winograds(c)) return conv(c, rest, threads);
+    transform_filters(kind, packed, c.out_c, c.in_c, reinterpret_cast<float*>(rest), nullptr, threads);
+    c.weights = rest;
+    winograd(c, rest + align64(packed_winograd_bytes(c.out_c, c.in_c)), threads);
   });
 }
 

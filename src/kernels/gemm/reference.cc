@@ -1,7 +1,9 @@
 #define LOWP_TARGET gemm_reference
 #include "kernels/gemm/reference.h"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "base/status.h"
 #include "simd/math.h"
@@ -245,6 +247,74 @@ void conv(const ConvArgs& a, bool bf16_dot) {
           },
           [&](int64_t k) { return weights.as_float(k, n % ng); });
       finish_f32(a.epilogue, acc, m, n, a.out, a.out_ld);
+    }
+  }
+}
+
+namespace {
+
+// winograd.h's transforms, along one axis.
+void transform_filter(float g0, float g1, float g2, float (&u)[4]) {
+  u[0] = g0, u[1] = ((g0 + g2) + g1) * 0.5f, u[2] = ((g0 + g2) - g1) * 0.5f, u[3] = g2;
+}
+void transform_input(float d0, float d1, float d2, float d3, float (&v)[4]) {
+  v[0] = d0 - d2, v[1] = d1 + d2, v[2] = d2 - d1, v[3] = d1 - d3;
+}
+void transform_sums(float m0, float m1, float m2, float m3, float (&y)[2]) {
+  y[0] = (m0 + m1) + m2, y[1] = (m1 - m2) - m3;
+}
+
+}  // namespace
+
+void winograd(const ConvArgs& a, const float* filters) {
+  const int64_t tiles_h = (a.out_h + 1) / 2, tiles_w = (a.out_w + 1) / 2;
+  std::vector<float> u(static_cast<size_t>(a.in_c * 16)), v(u.size());
+  for (int64_t n = 0; n < a.out_c; ++n) {
+    for (int64_t c = 0; c < a.in_c; ++c) {
+      const float* g = filters + (n * a.in_c + c) * 9;
+      float columns[3][4];
+      for (int j = 0; j < 3; ++j) transform_filter(g[j], g[3 + j], g[6 + j], columns[j]);
+      for (int i = 0; i < 4; ++i) {
+        float row[4];
+        transform_filter(columns[0][i], columns[1][i], columns[2][i], row);
+        std::copy_n(row, 4, u.data() + c * 16 + i * 4);
+      }
+    }
+    for (int64_t tile = 0; tile < a.batch * tiles_h * tiles_w; ++tile) {
+      const int64_t b = tile / tiles_w / tiles_h, oh = tile / tiles_w % tiles_h * 2, ow = tile % tiles_w * 2;
+      for (int64_t c = 0; c < a.in_c; ++c) {
+        auto pixel = [&](int64_t i, int64_t j) {
+          const int64_t h = oh + i - a.pad_top, w = ow + j - a.pad_left;
+          if (h < 0 || h >= a.in_h || w < 0 || w >= a.in_w) return 0.0f;
+          return load_float(a.in_dtype, a.in, ((b * a.in_h + h) * a.in_w + w) * a.in_ld + c);
+        };
+        float columns[4][4];
+        for (int j = 0; j < 4; ++j) transform_input(pixel(0, j), pixel(1, j), pixel(2, j), pixel(3, j), columns[j]);
+        for (int i = 0; i < 4; ++i) {
+          float row[4];
+          transform_input(columns[0][i], columns[1][i], columns[2][i], columns[3][i], row);
+          std::copy_n(row, 4, v.data() + c * 16 + i * 4);
+        }
+      }
+      float columns[4][2];
+      for (int j = 0; j < 4; ++j) {
+        float m[4];
+        for (int i = 0; i < 4; ++i) {
+          auto at = [&](const std::vector<float>& x) {
+            return [&, i](int64_t c) { return x[static_cast<size_t>(c * 16 + i * 4 + j)]; };
+          };
+          m[i] = blocked_sum(a.in_c, false, at(v), at(u));
+        }
+        transform_sums(m[0], m[1], m[2], m[3], columns[j]);
+      }
+      for (int i = 0; i < 2; ++i) {
+        float row[2];
+        transform_sums(columns[0][i], columns[1][i], columns[2][i], columns[3][i], row);
+        for (int j = 0; j < 2; ++j) {
+          if (oh + i >= a.out_h || ow + j >= a.out_w) continue;
+          finish_f32(a.epilogue, row[j], (b * a.out_h + oh + i) * a.out_w + ow + j, n, a.out, a.out_ld);
+        }
+      }
     }
   }
 }

@@ -10,6 +10,8 @@ namespace lowp::kernels::reference {
 // bf16_dot: as targets with vdpbf16ps compute bf16 weights; else bf16 is storage.
 void gemm(const GemmArgs& args, bool bf16_dot);
 void conv(const ConvArgs& args, bool bf16_dot);
+// winograd.h's; filters are O x I x 3 x 3, args.weights is not looked at.
+void winograd(const ConvArgs& args, const float* filters);
 void depthwise(const DepthwiseArgs& args);
 void matmul(const MatmulArgs& args, bool bf16_dot);
 

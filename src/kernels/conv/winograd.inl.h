@@ -1,0 +1,69 @@
+// Winograd's transforms (winograd.h), 16 channels at a time.
+#pragma once
+
+#include "simd/stored.h"
+
+namespace lowp::LOWP_TARGET {
+namespace {
+
+// Rows of the result one after another: two rows of pixels are live at a time, which AVX2's registers hold.
+template <typename S>
+void winograd_input_of(const void* const* pixels, int64_t channels, float* v, int64_t step) {
+  for_lanes(channels, [&](int64_t c, int lanes) LOWP_INLINE {
+    auto pixel = [&](int at) LOWP_INLINE { return S::load(static_cast<const typename S::T*>(pixels[at]) + c, lanes); };
+    auto row = [&](int i, int upper, int lower, auto combine) LOWP_INLINE {
+      auto column = [&](int j) LOWP_INLINE { return combine(pixel(upper * 4 + j), pixel(lower * 4 + j)); };
+      const F32 d0 = column(0), d1 = column(1), d2 = column(2), d3 = column(3);
+      float* to = v + i * 4 * step + c;
+      store_n(to, d0 - d2, lanes);
+      store_n(to + step, d1 + d2, lanes);
+      store_n(to + 2 * step, d2 - d1, lanes);
+      store_n(to + 3 * step, d1 - d3, lanes);
+    };
+    auto difference = [](F32 a, F32 b) LOWP_INLINE { return a - b; };
+    row(0, 0, 2, difference);
+    row(1, 1, 2, [](F32 a, F32 b) LOWP_INLINE { return a + b; });
+    row(2, 2, 1, difference);
+    row(3, 1, 3, difference);
+  });
+}
+void winograd_input(DType dtype, const void* const* pixels, int64_t channels, float* v, int64_t step) {
+  for_storage(dtype, [&](auto s) { winograd_input_of<decltype(s)>(pixels, channels, v, step); });
+}
+
+void winograd_output(const float* m, int64_t step, int64_t columns, float* const* pixels) {
+  for (int64_t n = 0; n < columns; n += 16) {
+    F32 upper[4], lower[4];
+    for (int j = 0; j < 4; ++j) {
+      const float* from = m + j * step + n;
+      const F32 m0 = load(from), m1 = load(from + 4 * step), m2 = load(from + 8 * step), m3 = load(from + 12 * step);
+      upper[j] = (m0 + m1) + m2;
+      lower[j] = (m1 - m2) - m3;
+    }
+    store(pixels[0] + n, (upper[0] + upper[1]) + upper[2]);
+    store(pixels[1] + n, (upper[1] - upper[2]) - upper[3]);
+    store(pixels[2] + n, (lower[0] + lower[1]) + lower[2]);
+    store(pixels[3] + n, (lower[1] - lower[2]) - lower[3]);
+  }
+}
+
+void winograd_filters(const float* panel, int64_t c, int64_t first, int64_t last, float* u, int64_t step) {
+  const F32 half = set(0.5f);
+  auto transform = [&](F32 g0, F32 g1, F32 g2, F32(&out)[4]) LOWP_INLINE {
+    const F32 ends = g0 + g2;
+    out[0] = g0, out[1] = (ends + g1) * half, out[2] = (ends - g1) * half, out[3] = g2;
+  };
+  for (int64_t k = first; k < last; ++k) {
+    auto filter = [&](int tap) LOWP_INLINE { return load(panel + (tap * c + k) * 16); };
+    F32 columns[3][4];
+    for (int j = 0; j < 3; ++j) transform(filter(j), filter(3 + j), filter(6 + j), columns[j]);
+    for (int i = 0; i < 4; ++i) {
+      F32 row[4];
+      transform(columns[0][i], columns[1][i], columns[2][i], row);
+      for (int j = 0; j < 4; ++j) store(u + (i * 4 + j) * step + k * 16, row[j]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lowp::LOWP_TARGET
