@@ -243,6 +243,8 @@ Status gradient(GradContext& g) {
 std::vector<Sample> samples() {
   const std::vector<int64_t> two = {2, 2};
   return {{{}, {{DType::kF32, {1, 3, 7, 9}}, {DType::kF32, {5, 3, 3, 3}}, {DType::kF32, {5}}}},
+          {{{"pads", std::vector<int64_t>{1, 1, 1, 1}}},
+           {{DType::kF32, {2, 17, 5, 6}}, {DType::kF32, {18, 17, 3, 3}}, {DType::kF32, {18}}}},
           {{{"strides", two}, {"pads", std::vector<int64_t>{0, 1, 1, 0}}},
            {{DType::kF32, {2, 4, 8, 7}}, {DType::kF32, {6, 4, 3, 3}}}},
           {{{"group", int64_t{2}}, {"dilations", two}}, {{DType::kF32, {1, 4, 9, 9}}, {DType::kF32, {6, 2, 3, 3}}}},

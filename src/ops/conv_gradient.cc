@@ -263,6 +263,7 @@ struct Geometry {
 std::vector<Geometry> geometries() {
   using Ints = std::vector<int64_t>;
   return {{{{"kernel_shape", Ints{3, 3}}, {"pads", Ints{1, 1, 1, 1}}}, {2, 5, 6, 7}, {9, 5, 3, 3}, {2, 9, 6, 7}},
+          {{{"kernel_shape", Ints{3, 3}}, {"pads", Ints{1, 1, 1, 1}}}, {2, 17, 5, 4}, {18, 17, 3, 3}, {2, 18, 5, 4}},
           {{{"kernel_shape", Ints{3, 2}}, {"strides", Ints{2, 3}}, {"pads", Ints{0, 1, 1, 0}}},
            {1, 4, 9, 8},
            {6, 4, 3, 2},

@@ -228,9 +228,23 @@ void depthwise_weight(DType x_dtype, DType dy_dtype, const void* const* x, const
 }  // namespace
 
 extern const kernels::ConvTable conv_table;
-const kernels::ConvTable conv_table = {pack_filters,    pair_filters,     pack_flipped,     pair_flipped,
-                                       pack_columns,    pack_overlapping, pair_columns,     pair_overlapping,
-                                       column_sums,     depthwise_input,  depthwise_weight, winograd_input,
-                                       winograd_output, winograd_filters};
+const kernels::ConvTable conv_table = {
+    .pack_filters = pack_filters,
+    .pair_filters = pair_filters,
+    .pack_flipped = pack_flipped,
+    .pair_flipped = pair_flipped,
+    .pack_columns = pack_columns,
+    .pack_overlapping = pack_overlapping,
+    .pair_columns = pair_columns,
+    .pair_overlapping = pair_overlapping,
+    .column_sums = column_sums,
+    .depthwise_input = depthwise_input,
+    .depthwise_weight = depthwise_weight,
+    .winograd_input = winograd_input,
+    .winograd_output = winograd_output,
+    .winograd_filters = winograd_filters,
+    .winograd_output_gradient = winograd_output_gradient,
+    .winograd_filter_gradient = winograd_filter_gradient,
+};
 
 }  // namespace lowp::LOWP_TARGET

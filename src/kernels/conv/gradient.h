@@ -11,7 +11,7 @@
 // Weight gradient: dw[o, c, kh, kw] = sum over output pixels (b, oh, ow) in order of dy[b, oh, ow, o] * x[b, oh *
 // stride_h - pad_top + kh * dilation_h, ..., c], zero outside the image: GEMM with K = pixels of the whole batch, in
 // blocks of 256 with a fresh accumulator each, partial sums added in block order. db[o] = the sum of dy over the
-// pixels, in the same blocks. Both f32.
+// pixels, in the same blocks. Both f32. Where winograd_fits() says so and products are f32, dw follows winograd.h.
 //
 // No bit depends on threads or how the work is cut, nor on the target but for its vdpbf16ps.
 #pragma once

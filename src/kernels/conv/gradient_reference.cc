@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -117,8 +118,61 @@ void conv_input_gradient(const ConvInputGradientArgs& a, bool bf16_dot) {
         }
 }
 
-void conv_weight_gradient(const ConvWeightGradientArgs& a, bool bf16_dot) {
-  bf16_dot = bf16_dot && a.x_dtype == DType::kBF16 && a.dy_dtype == DType::kBF16 && !a.shape.depthwise();
+namespace {
+
+// dw by winograd.h's formula.
+void winograd_weights(const ConvWeightGradientArgs& a) {
+  const ConvShape& s = a.shape;
+  const int64_t tiles_h = (s.out_h + 1) / 2, tiles_w = (s.out_w + 1) / 2;
+  auto pixel = [](DType dtype, const void* p, int64_t b, int64_t y, int64_t x, int64_t h, int64_t w, int64_t c,
+                  int64_t channels) {
+    const bool inside = y >= 0 && y < h && x >= 0 && x < w;
+    return inside ? value(dtype, p, ((b * h + y) * w + x) * channels + c) : 0.0f;
+  };
+  auto of_input = [](float d0, float d1, float d2, float d3, float(&v)[4]) {
+    v[0] = d0 - d2, v[1] = d1 + d2, v[2] = d2 - d1, v[3] = d1 - d3;
+  };
+  auto of_output = [](float y0, float y1, float(&z)[4]) { z[0] = y0, z[1] = y0 + y1, z[2] = y0 - y1, z[3] = 0 - y1; };
+  auto to_filter = [](float u0, float u1, float u2, float u3, float(&g)[3]) {
+    g[0] = u0 + (u1 + u2) * 0.5f, g[1] = (u1 - u2) * 0.5f, g[2] = u3 + (u1 + u2) * 0.5f;
+  };
+  for (int64_t o = 0; o < s.out_c; ++o) {
+    for (int64_t c = 0; c < s.in_c; ++c) {
+      std::vector<Sum> sums(16, Sum(false));
+      for (int64_t tile = 0; tile < s.batch * tiles_h * tiles_w; ++tile) {
+        const int64_t b = tile / tiles_w / tiles_h, oh = tile / tiles_w % tiles_h * 2, ow = tile % tiles_w * 2;
+        float dv[4][4], dz[2][4];
+        for (int j = 0; j < 4; ++j) {
+          float d[4];
+          for (int i = 0; i < 4; ++i)
+            d[i] = pixel(a.x_dtype, a.x, b, oh + i - s.pad_top, ow + j - s.pad_left, s.in_h, s.in_w, c, s.in_c);
+          of_input(d[0], d[1], d[2], d[3], dv[j]);
+        }
+        for (int j = 0; j < 2; ++j) {
+          const float y0 = pixel(a.dy_dtype, a.dy, b, oh, ow + j, s.out_h, s.out_w, o, s.out_c);
+          of_output(y0, pixel(a.dy_dtype, a.dy, b, oh + 1, ow + j, s.out_h, s.out_w, o, s.out_c), dz[j]);
+        }
+        for (int i = 0; i < 4; ++i) {
+          float v[4], z[4];
+          of_input(dv[0][i], dv[1][i], dv[2][i], dv[3][i], v);
+          of_output(dz[0][i], dz[1][i], z);
+          for (int j = 0; j < 4; ++j) sums[static_cast<size_t>(i * 4 + j)].fma(z[j], v[j]);
+        }
+      }
+      float columns[4][3];
+      for (size_t j = 0; j < 4; ++j)
+        to_filter(sums[j].result(), sums[4 + j].result(), sums[8 + j].result(), sums[12 + j].result(), columns[j]);
+      for (int i = 0; i < 3; ++i) {
+        float row[3];
+        to_filter(columns[0][i], columns[1][i], columns[2][i], columns[3][i], row);
+        std::copy_n(row, 3, a.dw + (o * s.in_c + c) * 9 + i * 3);
+      }
+    }
+  }
+}
+
+// dw by the formula of gradient.h.
+void plain_weights(const ConvWeightGradientArgs& a, bool bf16_dot) {
   const ConvShape& s = a.shape;
   const int64_t filters = s.out_c / s.groups, channels = s.in_c / s.groups;
   int64_t at = 0;
@@ -137,6 +191,17 @@ void conv_weight_gradient(const ConvWeightGradientArgs& a, bool bf16_dot) {
           }
           a.dw[at++] = sum.result();
         }
+}
+
+}  // namespace
+
+void conv_weight_gradient(const ConvWeightGradientArgs& a, bool bf16_dot) {
+  const ConvShape& s = a.shape;
+  bf16_dot = bf16_dot && a.x_dtype == DType::kBF16 && a.dy_dtype == DType::kBF16 && !s.depthwise();
+  if (!bf16_dot && winograd_fits(s))
+    winograd_weights(a);
+  else
+    plain_weights(a, bf16_dot);
   if (a.db == nullptr) return;
   for (int64_t o = 0; o < s.out_c; ++o) {
     Sum sum(false);

@@ -46,14 +46,21 @@ struct ConvTable {
   // c].
   void (*depthwise_weight)(DType x_dtype, DType dy_dtype, const void* const* x, const void* const* dy, int64_t count,
                            int64_t first, int64_t channels, bool begins, float* total);
-  // Winograd's transforms (winograd.h). V[i, j] of `channels` channels at v + (i * 4 + j) * step, from the 16 pixels of
-  // a tile.
-  void (*winograd_input)(DType dtype, const void* const* pixels, int64_t channels, float* v, int64_t step);
+  // Winograd's transforms (winograd.h). V[i, j] of channel c at v[(i * 4 + j) * step + c / 16 * panel + c % 16], whole
+  // vectors, from the 16 pixels of a tile.
+  void (*winograd_input)(DType dtype, const void* const* pixels, int64_t channels, float* v, int64_t step,
+                         int64_t panel);
   // Y, four pixels in the order of rows, from M[i, j] at m + (i * 4 + j) * step; columns is a multiple of 16.
   void (*winograd_output)(const float* m, int64_t step, int64_t columns, float* const* pixels);
   // Rows [first, last) of a panel of each U[i, j], at u + (i * 4 + j) * step, from a panel of 3x3 filters of c
   // channels.
   void (*winograd_filters)(const float* panel, int64_t c, int64_t first, int64_t last, float* u, int64_t step);
+  // Z[i, j] of channel first + l and tile t at z[(i * 4 + j) * step + l * row + t], l and t up to 16, from the four
+  // pixels of each tile; channels beyond `lanes` are zeros.
+  void (*winograd_output_gradient)(DType dtype, const void* const* pixels, int64_t first, int lanes, float* z,
+                                   int64_t step, int64_t row);
+  // dw[c][3 * kh + kw] from sums at u[(i * 4 + j) * step + c].
+  void (*winograd_filter_gradient)(const float* u, int64_t step, int64_t channels, float* dw);
 };
 
 }  // namespace lowp::kernels

@@ -6,6 +6,7 @@
 #include "kernels/conv/gradient.h"
 #include "kernels/conv/table.h"
 #include "kernels/conv/taps.h"
+#include "kernels/conv/winograd.h"
 #include "kernels/convert/convert.h"
 #include "kernels/gemm/driver.h"
 #include "kernels/select.h"
@@ -382,11 +383,16 @@ void depthwise(const ConvWeightGradientArgs& a, char* scratch, int threads) {
   });
 }
 
+bool is_winograds(const ConvWeightGradientArgs& a) {
+  return product_kind(a.x_dtype, a.dy_dtype) == WeightKind::kF32 && winograd_fits(a.shape);
+}
+
 }  // namespace
 
 size_t conv_weight_gradient_scratch(const ConvWeightGradientArgs& a, int threads) {
   threads = std::min(threads, kMaxWorkers);
-  return a.shape.depthwise() ? depthwise_plan(a, threads).bytes : plan_of(a, threads).bytes;
+  if (a.shape.depthwise()) return depthwise_plan(a, threads).bytes;
+  return is_winograds(a) ? winograd_weight_gradient_scratch(a) : plan_of(a, threads).bytes;
 }
 
 void conv_weight_gradient(const ConvWeightGradientArgs& a, void* scratch, int threads) {
@@ -399,6 +405,7 @@ void conv_weight_gradient(const ConvWeightGradientArgs& a, void* scratch, int th
     return;
   }
   if (s.depthwise()) return depthwise(a, static_cast<char*>(scratch), threads);
+  if (is_winograds(a)) return winograd_weight_gradient(a, scratch, threads);
   WeightGradient(a, scratch, threads).run();
 }
 

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/table.h"
+#include "kernels/conv/winograd_tiles.h"
 #include "kernels/convert/convert.h"
 #include "kernels/gemm/driver.h"
 #include "kernels/gemm/plan.h"
@@ -16,7 +17,7 @@ LOWP_DECLARE_TABLES(ConvTable, conv_table)
 namespace lowp::kernels {
 namespace {
 
-constexpr int64_t kPositions = 16, kTaps = 9;
+constexpr int64_t kPositions = kWinogradPositions, kTaps = 9;
 // Tiles that are transformed together: whole tiles of gemm (14 or 6 rows), and enough that 16 matrices of weights,
 // which come from L3 once for all of them, are read at less than 10 GB/s.
 constexpr int64_t kStrip = 56;
@@ -31,20 +32,19 @@ size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 // How the tiles of all images are divided: strips of tiles, and parts of the output channels, in panels.
 struct Division {
-  int64_t tiles_h, tiles_w, tiles;
+  WinogradTiles tiles;
   int64_t strips, parts;
   int64_t tasks() const { return strips * parts; }
 };
 Division divide(const ConvArgs& a, int threads) {
   Division d{};
-  d.tiles_h = ceil_div(a.out_h, 2), d.tiles_w = ceil_div(a.out_w, 2);
-  d.tiles = a.batch * d.tiles_h * d.tiles_w;
-  d.strips = ceil_div(d.tiles, kStrip);
+  d.tiles = WinogradTiles::of(a);
+  d.strips = ceil_div(d.tiles.count, kStrip);
   d.parts = 1;
   const int64_t workers = threads;
   if (d.strips >= workers) {
-    d.strips = std::min(round_up(d.strips, workers), d.tiles);  // as many for each
-  } else if (d.tiles >= workers * kStrip / 2) {
+    d.strips = std::min(round_up(d.strips, workers), d.tiles.count);  // as many for each
+  } else if (d.tiles.count >= workers * kStrip / 2) {
     d.strips = workers;
   } else {
     d.parts = std::min(ceil_div(workers, d.strips), ceil_div(a.out_c, kColumns));
@@ -61,7 +61,7 @@ struct Layout {
 };
 Layout layout_of(const ConvArgs& a, const Division& d) {
   Layout l{};
-  const int64_t strip = ceil_div(d.tiles, d.strips);
+  const int64_t strip = ceil_div(d.tiles.count, d.strips);
   l.row = copied_row_bytes(round_up(a.in_c, 16) * 4) / 4;
   l.v_step = strip * l.row + kApart;
   l.m_step = strip * kColumns + kApart;
@@ -120,30 +120,13 @@ class Worker {
     return static_cast<const char*>(a_.weights) + (position * panels_ + panel) * panel_bytes_;
   }
 
-  struct Place {
-    int64_t b, y, x;  // of a tile
-  };
-  Place place(int64_t tile) const {
-    return {tile / d_.tiles_w / d_.tiles_h, tile / d_.tiles_w % d_.tiles_h, tile % d_.tiles_w};
-  }
-
   void transform_inputs() {
-    const auto* const in = static_cast<const char*>(a_.in);
-    const int64_t bytes = dtype_bits(a_.in_dtype) / 8;
-    Place at = place(first_);
-    for (int64_t i = 0; i < count_; ++i) {
+    const int64_t bytes = a_.in_ld * dtype_bits(a_.in_dtype) / 8;
+    WinogradTiles::Place at = d_.tiles.place(first_);
+    for (int64_t i = 0; i < count_; ++i, d_.tiles.advance(at)) {
       const void* pixels[kPositions];
-      for (int64_t j = 0; j < kPositions; ++j) {
-        const int64_t h = at.y * 2 - a_.pad_top + j / 4, w = at.x * 2 - a_.pad_left + j % 4;
-        const bool inside = h >= 0 && h < a_.in_h && w >= 0 && w < a_.in_w;
-        const int64_t pixel = (at.b * a_.in_h + h) * a_.in_w + w;
-        pixels[j] = inside ? in + pixel * a_.in_ld * bytes : zeros_;
-      }
-      table_.winograd_input(a_.in_dtype, pixels, a_.in_c, v_ + i * l_.row, l_.v_step);
-      if (++at.x == d_.tiles_w) {
-        at.x = 0;
-        if (++at.y == d_.tiles_h) at.y = 0, ++at.b;
-      }
+      input_pixels(a_, a_.in, bytes, zeros_, at, pixels);
+      table_.winograd_input(a_.in_dtype, pixels, a_.in_c, v_ + i * l_.row, l_.v_step, kPanel);
     }
   }
 
@@ -196,8 +179,8 @@ class Worker {
     if (e.residual != nullptr)
       args.residual = static_cast<const char*>(e.residual) + column * (dtype_bits(e.residual_dtype) / 8);
     for (int64_t i = 0; i < count_;) {
-      const Place at = place(first_ + i);
-      const int64_t tiles = std::min({kFinished, count_ - i, d_.tiles_w - at.x});
+      const WinogradTiles::Place at = d_.tiles.place(first_ + i);
+      const int64_t tiles = std::min({kFinished, count_ - i, d_.tiles.w - at.x});
       const int64_t oh = at.y * 2, ow = at.x * 2;
       const int64_t width = std::min(tiles * 2, a_.out_w - ow), height = std::min<int64_t>(2, a_.out_h - oh);
       for (int64_t j = 0; j < tiles; ++j) {
@@ -234,11 +217,6 @@ class Worker {
 };
 
 }  // namespace
-
-bool winograd_fits(const ConvArgs& a) {
-  return a.kernel_h == 3 && a.kernel_w == 3 && a.stride_h == 1 && a.stride_w == 1 && a.dilation_h == 1 &&
-         a.dilation_w == 1 && a.groups == 1 && std::min(a.in_c, a.out_c) >= kMinWinogradChannels;
-}
 
 size_t packed_winograd_bytes(int64_t out_c, int64_t in_c) {
   return static_cast<size_t>(kPositions) * packed_bytes(WeightKind::kF32, in_c, out_c);
@@ -281,7 +259,7 @@ size_t winograd_scratch(const ConvArgs& a, int threads) {
 void winograd(const ConvArgs& a, void* scratch, int threads) {
   LOWP_CHECK(winograd_fits(a) && is_stored_float(a.in_dtype) && a.out_line == 0);
   const Division d = divide(a, threads);
-  if (d.tiles == 0) return;
+  if (d.tiles.count == 0) return;
   const Layout l = layout_of(a, d);
   std::memset(scratch, 0, zeros_bytes(a));
   char* const rest = static_cast<char*>(scratch) + zeros_bytes(a);
@@ -289,7 +267,7 @@ void winograd(const ConvArgs& a, void* scratch, int threads) {
   parallel_shares(static_cast<int>(std::min<int64_t>(threads, d.tasks())), d.tasks(), [&](int64_t worker, int64_t i) {
     const int64_t strip = i / d.parts, part = i % d.parts;
     Worker(a, d, l, scratch, rest + l.bytes * static_cast<size_t>(worker))
-        .run(d.tiles * strip / d.strips, d.tiles * (strip + 1) / d.strips, panels * part / d.parts,
+        .run(d.tiles.count * strip / d.strips, d.tiles.count * (strip + 1) / d.strips, panels * part / d.parts,
              panels * (part + 1) / d.parts);
   });
 }

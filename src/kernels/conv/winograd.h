@@ -15,15 +15,20 @@
 #pragma once
 
 #include "kernels/conv/conv.h"
+#include "kernels/conv/gradient.h"
 
 namespace lowp::kernels {
 
 // Below so many input or output channels transforming costs what it saves: with 16 layers of 56 x 56 pixels run 1.08x
 // (AVX2) to 1.17x (AVX-512, Zen 4) as fast as conv(), with 8 0.54x to 0.90x.
 inline constexpr int64_t kMinWinogradChannels = 16;
-// Whether a convolution whose products are f32 is computed this way: 3x3, stride 1, not dilated, one group. Input types
-// and pointers are not looked at.
-bool winograd_fits(const ConvArgs& args);
+// Whether a convolution whose products are f32 is computed this way: 3x3, stride 1, not dilated, one group. `Shape` is
+// ConvArgs or ConvShape.
+template <typename Shape>
+bool winograd_fits(const Shape& s) {
+  return s.kernel_h == 3 && s.kernel_w == 3 && s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 &&
+         s.dilation_w == 1 && s.groups == 1 && s.in_c >= kMinWinogradChannels && s.out_c >= kMinWinogradChannels;
+}
 
 // Transformed filters: for each of the 16 positions the matrix [in_c, out_c] in panels (gemm/pack.h), kF32.
 size_t packed_winograd_bytes(int64_t out_c, int64_t in_c);
@@ -36,5 +41,12 @@ void transform_filters(WeightKind kind, const void* packed, int64_t out_c, int64
 // The choice is not looked at.
 size_t winograd_scratch(const ConvArgs& args, int threads);
 void winograd(const ConvArgs& args, void* scratch, int threads);
+
+// The gradient of weights: the transposed formula, dw = G^T (sum over tiles of V[i, j, c] Z[i, j, o]) G with
+// Z = A dy A^T, outputs outside the image being zeros. Tiles (b, y, x) in order take the place of k in gemm.h's rule.
+//
+//   A y: y0, y0 + y1, y0 - y1, 0 - y1       G^T u: u0 + (u1 + u2) / 2, (u1 - u2) / 2, u3 + (u1 + u2) / 2
+size_t winograd_weight_gradient_scratch(const ConvWeightGradientArgs& args);
+void winograd_weight_gradient(const ConvWeightGradientArgs& args, void* scratch, int threads);
 
 }  // namespace lowp::kernels
