@@ -4,6 +4,8 @@
 LOGS=build/logs
 mkdir -p "$LOGS"
 JOBS=$(nproc)
+# Checkouts in other folders share what ccache has compiled.
+export CCACHE_BASEDIR=$PWD
 
 # step NAME COMMAND...: runs quietly; on failure shows the end of the log. Sets STEP_SECONDS.
 step() {
