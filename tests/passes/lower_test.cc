@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "ops/attention.h"
+#include "ops/infer.h"
 #include "ops/packed.h"
 #include "support/graphs.h"
 
@@ -89,6 +90,32 @@ TEST(Lower, EpilogueTakesBiasResidualAndActivation) {
   EXPECT_EQ(count_ops(*g, "Conv", kLowpDomain), 1);
   EXPECT_EQ(count_ops(*g, "Add") + count_ops(*g, "Relu"), 0);
   EXPECT_EQ(conv_of(*g).activation, "relu");
+}
+
+TEST(Lower, WinogradIsChosenByShape) {
+  struct Case {
+    int64_t channels, image, stride, group;
+    bool chosen;
+  };
+  for (const Case& c : {Case{16, 4, 1, 1, true}, Case{17, 9, 1, 1, true}, Case{15, 4, 1, 1, false},
+                        Case{16, 9, 2, 1, false}, Case{32, 4, 1, 2, false}, Case{16, 3, 1, 1, false}}) {
+    SCOPED_TRACE(fmt::format("{} channels, {} pixels, stride {}", c.channels, c.image, c.stride));
+    Net n;
+    ir::Value* x = n.input({2, c.channels, c.image, c.image});
+    n.output(n.b.op("Conv", {x, n.floats({18, c.channels / c.group, 3, 3}), n.floats({18})},
+                    conv_attrs(3, 1, c.stride, c.group)));
+    auto g = n.lowered();
+    EXPECT_EQ(conv_of(*g).winograd, c.chosen);
+    passes::PassOptions halves;
+    halves.weight_dtype = DType::kF16;
+    EXPECT_FALSE(conv_of(*n.lowered(0.05, halves)).winograd);  // transformed in each call
+    // An engine that says otherwise is refused.
+    ir::Node* node = const_cast<ir::Node*>(test::find_op_node(*g, "Conv", kLowpDomain));
+    auto attrs = node->attrs.get<ops::PackedConvAttrs>();
+    attrs.winograd = !attrs.winograd;
+    node->attrs = Attrs::make(std::move(attrs));
+    EXPECT_FALSE(infer_types(*g).is_ok());
+  }
 }
 
 TEST(Lower, LinearTakesEveryActivation) {

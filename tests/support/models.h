@@ -43,6 +43,7 @@ inline std::unique_ptr<ir::Graph> conv_net() {
   ir::Value* y = m.b.op("Relu", {m.conv(x, 24, 24, 3, 1, 24, "depthwise")});
   y = m.conv(y, 24, 24, 1, 1, 1, "pointwise");
   x = m.b.op("Relu", {m.b.op("Add", {y, x})});
+  x = m.b.op("Relu", {m.conv(x, 24, 24, 3, 1, 1, "square")});
   x = m.b.op("MaxPool", {x},
              {{"kernel_shape", std::vector<int64_t>{3, 3}},
               {"strides", std::vector<int64_t>{2, 2}},
