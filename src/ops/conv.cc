@@ -196,8 +196,8 @@ Status lower(LowerContext& ctx) {
     call.in = step.inputs[0];
     call.out = step.outputs[0];
     if (!fast) return kernels::conv(call, scratch + at.kernel, threads);
-    kernels::transform_filters(args.weight_kind, scratch, s.out_c, in_c,
-                               reinterpret_cast<float*>(scratch + at.transformed), nullptr, threads);
+    kernels::transform_filters(reinterpret_cast<const float*>(scratch), s.out_c, in_c,
+                               reinterpret_cast<float*>(scratch + at.transformed), threads);
     call.weights = scratch + at.transformed;
     kernels::winograd(call, scratch + at.kernel, threads);
   });

@@ -67,7 +67,7 @@ Tensor pack_conv_weights(const Tensor& w, const PackedConvAttrs& a, DType dtype)
   if (!a.winograd) return packed;
   const size_t transformed = kernels::packed_winograd_bytes(a.out_channels, a.in_channels);
   Tensor u = Tensor::zeros(dtype, {static_cast<int64_t>(transformed / sizeof(float))});
-  kernels::transform_filters(kind, packed.raw(), a.out_channels, a.in_channels, u.mutable_data<float>(), nullptr, 1);
+  kernels::transform_filters(packed.data<float>(), a.out_channels, a.in_channels, u.mutable_data<float>(), 1);
   return u;
 }
 

@@ -1,7 +1,5 @@
 // lowp.Conv: convolution with packed weights and a fused epilogue, channels-last; depthwise layers have their own
 // kernel.
-#include <algorithm>
-
 #include "kernels/conv/winograd.h"
 #include "kernels/depthwise/depthwise.h"
 #include "ops/packed.h"
@@ -190,33 +188,6 @@ std::string shape_text(std::string_view family, const Args& args, const PackedCo
                      a.out_channels, layer_text(a, ctx));
 }
 
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
-
-// Filters are transformed in the engine, or, where they are stored in 16 bits, in every call: they would lose accuracy.
-void emit_winograd(LowerContext& ctx, const kernels::ConvArgs& args, bool transformed, bool has_bias,
-                   bool has_residual) {
-  const int threads = ctx.threads();
-  const kernels::WeightKind kind = args.weight_kind;
-  const size_t filters = transformed ? 0 : align64(kernels::packed_winograd_bytes(args.out_c, args.in_c));
-  const size_t transform = transformed ? 0 : kernels::transform_filters_scratch(kind, args.out_c, args.in_c, threads);
-  ctx.set_scratch(filters + std::max(transform, kernels::winograd_scratch(args, threads)));
-  ctx.emit(kernel_text("winograd", ctx, {}),
-           [args, kind, transformed, filters, has_bias, has_residual, threads](const StepArgs& s) {
-             kernels::ConvArgs call = args;
-             char* const scratch = static_cast<char*>(s.scratch);
-             call.in = s.inputs[kPackedX];
-             call.weights = s.inputs[kPackedWeights];
-             call.out = s.outputs[0];
-             if (!transformed) {
-               kernels::transform_filters(kind, call.weights, args.out_c, args.in_c, reinterpret_cast<float*>(scratch),
-                                          scratch + filters, threads);
-               call.weights = scratch;
-             }
-             bind_epilogue(call.epilogue, s, false, has_bias, has_residual);
-             kernels::winograd(call, scratch + filters, threads);
-           });
-}
-
 Status lower(LowerContext& ctx) {
   const auto& a = ctx.attrs<PackedConvAttrs>();
   if (ctx.in_layout(kPackedX) != ir::Layout::kChannelsLast || ctx.out_layout(0) != ir::Layout::kChannelsLast) return {};
@@ -257,21 +228,22 @@ Status lower(LowerContext& ctx) {
   args.weight_kind = weight_kind(ctx.dtype(kPackedWeights)).value();
   args.int8_class = static_cast<kernels::Int8Class>(a.int8_class);
   args.epilogue = epilogue;
-  if (a.winograd || (kernels::expands_weights(args.weight_kind) && kernels::winograd_fits(args))) {
-    emit_winograd(ctx, args, a.winograd, has_bias, has_residual);
-    return {};
-  }
-  if (ctx.has_choice())
+  // Filters are transformed in the engine, or, where they are stored in 16 bits, in every call: rounded again they
+  // would lose accuracy.
+  const bool fast = a.winograd || (kernels::expands_weights(args.weight_kind) && kernels::winograd_fits(args));
+  if (ctx.has_choice() && !fast)
     args.choice = ctx.choose(shape_text("conv", args, a, ctx), kernels::conv_candidates(args, threads));
-  ctx.set_scratch(kernels::conv_scratch(args, threads));
-  ctx.emit(kernel_text("conv", ctx, args.choice), [args, int8, has_bias, has_residual, threads](const StepArgs& s) {
-    kernels::ConvArgs call = args;
-    call.in = s.inputs[kPackedX];
-    call.weights = s.inputs[kPackedWeights];
-    call.out = s.outputs[0];
-    bind_epilogue(call.epilogue, s, int8, has_bias, has_residual);
-    kernels::conv(call, s.scratch, threads);
-  });
+  ctx.set_scratch(fast ? kernels::winograd_scratch(args, threads) : kernels::conv_scratch(args, threads));
+  auto* const run = fast ? kernels::winograd : kernels::conv;
+  ctx.emit(kernel_text(fast ? "winograd" : "conv", ctx, args.choice),
+           [args, run, int8, has_bias, has_residual, threads](const StepArgs& s) {
+             kernels::ConvArgs call = args;
+             call.in = s.inputs[kPackedX];
+             call.weights = s.inputs[kPackedWeights];
+             call.out = s.outputs[0];
+             bind_epilogue(call.epilogue, s, int8, has_bias, has_residual);
+             run(call, s.scratch, threads);
+           });
   return {};
 }
 

@@ -188,7 +188,7 @@ void conv_input_gradient(const ConvInputGradientArgs& a, void* scratch, int thre
     c.out = pixel_of(a, 0, h.first, w.first);
     char* const rest = packed + align64(packed_flipped_bytes(kind, s.out_c, s.in_c / s.groups, taps, s.groups));
     if (!is_winograds(c)) return conv(c, rest, threads);
-    transform_filters(kind, packed, c.out_c, c.in_c, reinterpret_cast<float*>(rest), nullptr, threads);
+    transform_filters(reinterpret_cast<const float*>(packed), c.out_c, c.in_c, reinterpret_cast<float*>(rest), threads);
     c.weights = rest;
     winograd(c, rest + align64(packed_winograd_bytes(c.out_c, c.in_c)), threads);
   });

@@ -30,15 +30,15 @@ bool winograd_fits(const Shape& s) {
          s.dilation_w == 1 && s.groups == 1 && s.in_c >= kMinWinogradChannels && s.out_c >= kMinWinogradChannels;
 }
 
-// Transformed filters: for each of the 16 positions the matrix [in_c, out_c] in panels (gemm/pack.h), kF32.
+// Transformed filters: for each of the 16 positions the matrix [in_c, out_c] in panels (gemm/pack.h), kF32, and 16
+// zeros.
 size_t packed_winograd_bytes(int64_t out_c, int64_t in_c);
-// `packed` is what pack_conv and pack_filters make of 3x3 filters, of any float kind; all are 64-byte aligned.
-size_t transform_filters_scratch(WeightKind kind, int64_t out_c, int64_t in_c, int threads);  // 0 for kF32
-void transform_filters(WeightKind kind, const void* packed, int64_t out_c, int64_t in_c, float* dst, void* scratch,
-                       int threads);
+// `packed` is what pack_conv and pack_filters make of 3x3 filters, kF32; both are 64-byte aligned.
+void transform_filters(const float* packed, int64_t out_c, int64_t in_c, float* dst, int threads);
 
-// args: the shape fits, in is f32, bf16 or f16, weights are transform_filters', and output pixels follow one another.
-// The choice is not looked at.
+// args: the shape fits, in is f32, bf16 or f16, and output pixels follow one another. Weights of kF32 are
+// transform_filters'; of 16 bits they are pack_conv's, expanded and transformed in each call. The choice is not looked
+// at.
 size_t winograd_scratch(const ConvArgs& args, int threads);
 void winograd(const ConvArgs& args, void* scratch, int threads);
 

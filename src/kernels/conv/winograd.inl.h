@@ -47,21 +47,24 @@ void winograd_output(const float* m, int64_t step, int64_t columns, float* const
   }
 }
 
+// A row of the result after the other, which AVX2's registers hold.
 void winograd_filters(const float* panel, int64_t c, int64_t first, int64_t last, float* u, int64_t step) {
   const F32 half = set(0.5f);
-  auto transform = [&](F32 g0, F32 g1, F32 g2, F32(&out)[4]) LOWP_INLINE {
-    const F32 ends = g0 + g2;
-    out[0] = g0, out[1] = (ends + g1) * half, out[2] = (ends - g1) * half, out[3] = g2;
-  };
   for (int64_t k = first; k < last; ++k) {
     auto filter = [&](int tap) LOWP_INLINE { return load(panel + (tap * c + k) * 16); };
-    F32 columns[3][4];
-    for (int j = 0; j < 3; ++j) transform(filter(j), filter(3 + j), filter(6 + j), columns[j]);
-    for (int i = 0; i < 4; ++i) {
-      F32 row[4];
-      transform(columns[0][i], columns[1][i], columns[2][i], row);
-      for (int j = 0; j < 4; ++j) store(u + (i * 4 + j) * step + k * 16, row[j]);
-    }
+    auto put = [&](int i, F32 g0, F32 g1, F32 g2) LOWP_INLINE {
+      float* to = u + i * 4 * step + k * 16;
+      const F32 ends = g0 + g2;
+      store(to, g0);
+      store(to + step, (ends + g1) * half);
+      store(to + 2 * step, (ends - g1) * half);
+      store(to + 3 * step, g2);
+    };
+    put(0, filter(0), filter(1), filter(2));
+    put(3, filter(6), filter(7), filter(8));
+    const F32 ends0 = filter(0) + filter(6), ends1 = filter(1) + filter(7), ends2 = filter(2) + filter(8);
+    put(1, (ends0 + filter(3)) * half, (ends1 + filter(4)) * half, (ends2 + filter(5)) * half);
+    put(2, (ends0 - filter(3)) * half, (ends1 - filter(4)) * half, (ends2 - filter(5)) * half);
   }
 }
 
