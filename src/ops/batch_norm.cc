@@ -9,6 +9,7 @@
 // gradient passes where y > 0; without y, which a residual makes necessary, that is worked out from x and bias.
 #include "kernels/batch_norm/batch_norm.h"
 
+#include "base/align.h"
 #include "kernels/convert/convert.h"
 #include "ops/norm.h"
 #include "ops/reference.h"
@@ -121,7 +122,6 @@ kernels::BatchNormArgs kernel_args(const LowerContext& ctx, float epsilon) {
   a.eps = epsilon;
   return a;
 }
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 // ---- BatchNormalization(x, scale, bias, mean, var) ----
 

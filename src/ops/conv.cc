@@ -2,6 +2,7 @@
 // are trained in every run.
 #include "ops/conv.h"
 
+#include "base/align.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/pack.h"
 #include "kernels/conv/winograd.h"
@@ -101,8 +102,6 @@ Status reference(EvalContext& ctx) {
     return {};
   });
 }
-
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 template <typename Args>
 void set_geometry(Args& args, const kernels::ConvShape& s, DType dtype) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/align.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/order.h"
@@ -11,8 +12,6 @@
 
 namespace lowp::kernels {
 namespace {
-
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 struct Geometry {
   int64_t in_c, out_c;     // of a group

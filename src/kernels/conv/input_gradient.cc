@@ -2,6 +2,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "base/align.h"
 #include "base/status.h"
 #include "kernels/conv/conv.h"
 #include "kernels/conv/gradient.h"
@@ -15,8 +16,6 @@ LOWP_DECLARE_TABLES(ConvTable, conv_table)
 
 namespace lowp::kernels {
 namespace {
-
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 // The positions of one axis that are `first` modulo the stride, and the taps that reach them: position first + j *
 // stride reads dy at j - pad + i * dilation for tap number i of `taps`, whose kernel index falls by `step` from `last`.

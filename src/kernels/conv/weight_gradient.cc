@@ -2,6 +2,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/align.h"
 #include "base/status.h"
 #include "kernels/conv/gradient.h"
 #include "kernels/conv/table.h"
@@ -30,8 +31,6 @@ constexpr int64_t kSideBySide = 4;
 constexpr int64_t kPixelsAtOnce = 64;
 // A line of x shorter than this is a fraction of a panel: rows of the kernel are read from a padded copy instead.
 constexpr int64_t kShortLine = 16;
-
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 int64_t bytes_of(DType dtype) { return dtype_bits(dtype) / 8; }
 
 struct Plan {

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <span>
 
+#include "base/align.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/table.h"
@@ -31,8 +32,6 @@ constexpr int64_t kApart = 16;
 
 // Elements between the positions of transformed filters.
 int64_t matrix_step(int64_t out_c, int64_t in_c) { return round_up(out_c, kPanel) * in_c + kApart; }
-
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 // Rows of a panel that one task transforms: long enough to be worth taking, and layers of few panels still divide.
 constexpr int64_t kTransformedRows = 128;

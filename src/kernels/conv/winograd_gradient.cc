@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/align.h"
 #include "base/thread_pool.h"
 #include "kernels/conv/table.h"
 #include "kernels/conv/winograd.h"
@@ -26,8 +27,6 @@ constexpr int64_t kTogether = 16;
 constexpr int64_t kRows = 128;
 // Between what would lie a power of two apart, and fall into the same sets of L1.
 constexpr int64_t kApart = 16;
-
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 int64_t bytes_of(DType dtype) { return dtype_bits(dtype) / 8; }
 
 struct Plan {

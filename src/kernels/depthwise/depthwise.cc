@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/align.h"
 #include "base/status.h"
 #include "kernels/depthwise/tiles.h"
 #include "kernels/select.h"
@@ -26,8 +27,6 @@ const DepthwiseTable& active_table() {
     default: return LOWP_SELECT_TABLE(depthwise_kernels);
   }
 }
-
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 constexpr int64_t kDepthwiseChunk = 128;  // channels between two epilogues: the sums stay in L1
 // Sums that an epilogue is to take at once: its preparation costs about 60 cycles (gemm/driver.cc).

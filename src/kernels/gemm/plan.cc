@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/align.h"
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "kernels/select.h"
@@ -19,8 +20,6 @@ constexpr int64_t kMaxChunkRows = 448;
 // panels read the copy.
 constexpr int64_t kWaysOfL1 = 8;
 constexpr int64_t kPanelsOfCopy = 8;
-
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 using Loop = KernelChoice::Loop;
 

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/align.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/rnn/pack.h"
 #include "kernels/rnn/table.h"
@@ -11,8 +12,6 @@ LOWP_DECLARE_TABLES(RnnTable, rnn_table)
 
 namespace lowp::kernels {
 namespace {
-
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 // One product with a part of R: `columns` gates' units from column `first` of the scales and biases on.
 GemmArgs product(const RnnArgs& a, int64_t columns, int64_t first, const void* packed) {

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/align.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/reduce/reduce.h"
 #include "kernels/rnn/gradient_table.h"
@@ -12,8 +13,6 @@ LOWP_DECLARE_TABLES(RnnGradientTable, rnn_gradient_table)
 
 namespace lowp::kernels {
 namespace {
-
-size_t align64(size_t bytes) { return (bytes + 63) & ~size_t{63}; }
 
 // Units worth a thread of their own, as in rnn.cc.
 constexpr int64_t kGrainUnits = 512;
