@@ -116,10 +116,9 @@ void set_geometry(Args& args, const kernels::ConvShape& s, DType dtype) {
   args.epilogue.out = dtype;
 }
 
-// Scratch of a call: packed weights, transformed ones, the bias and for depthwise layers x, both in f32, and what the
-// kernel wants.
+// Scratch of a call: packed weights, the bias and for depthwise layers x, both in f32, and what the kernel wants.
 struct Scratch {
-  size_t transformed = 0, bias = 0, x = 0, kernel = 0;
+  size_t bias = 0, x = 0, kernel = 0;
 };
 
 void emit_depthwise(LowerContext& ctx, const kernels::ConvShape& s, DType dtype, DType bias) {
@@ -176,9 +175,7 @@ Status lower(LowerContext& ctx) {
   const int threads = ctx.threads();
   const bool fast = args.weight_kind == kernels::WeightKind::kF32 && kernels::winograd_fits(args);
   Scratch at;
-  at.transformed =
-      align64(kernels::packed_conv_bytes(args.weight_kind, s.out_c, in_c, s.kernel_h, s.kernel_w, s.groups));
-  at.bias = at.transformed + (fast ? align64(kernels::packed_winograd_bytes(s.out_c, in_c)) : 0);
+  at.bias = align64(kernels::packed_conv_bytes(args.weight_kind, s.out_c, in_c, s.kernel_h, s.kernel_w, s.groups));
   at.kernel = at.bias + align64(static_cast<size_t>(s.out_c) * sizeof(float));
   ctx.set_scratch(at.kernel + (fast ? kernels::winograd_scratch(args, threads) : kernels::conv_scratch(args, threads)));
   ctx.emit(fast ? "winograd.dynamic" : "conv.dynamic", [=](const StepArgs& step) {
@@ -194,11 +191,7 @@ Status lower(LowerContext& ctx) {
     }
     call.in = step.inputs[0];
     call.out = step.outputs[0];
-    if (!fast) return kernels::conv(call, scratch + at.kernel, threads);
-    kernels::transform_filters(reinterpret_cast<const float*>(scratch), s.out_c, in_c,
-                               reinterpret_cast<float*>(scratch + at.transformed), threads);
-    call.weights = scratch + at.transformed;
-    kernels::winograd(call, scratch + at.kernel, threads);
+    fast ? kernels::winograd(call, scratch + at.kernel, threads) : kernels::conv(call, scratch + at.kernel, threads);
   });
   return {};
 }

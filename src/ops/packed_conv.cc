@@ -230,6 +230,7 @@ Status lower(LowerContext& ctx) {
   args.epilogue = epilogue;
   // Filters are transformed in the engine, or, where they are stored in 16 bits, in every call: rounded again they
   // would lose accuracy.
+  args.transformed = a.winograd;
   const bool fast = a.winograd || (kernels::expands_weights(args.weight_kind) && kernels::winograd_fits(args));
   if (ctx.has_choice() && !fast)
     args.choice = ctx.choose(shape_text("conv", args, a, ctx), kernels::conv_candidates(args, threads));

@@ -36,6 +36,7 @@ struct ConvArgs {
   const void* in = nullptr;       // pixel (b, h, w) starts at ((b*in_h + h)*in_w + w) * in_ld
   int64_t in_ld = 0;              // elements between pixels, >= in_c
   const void* weights = nullptr;  // pack_conv
+  bool transformed = false;       // winograd() alone: weights are transform_filters'
   void* out = nullptr;
   int64_t out_ld = 0;  // elements between output pixels, >= out_c
   // Elements between output rows and between output images, where pixels do not follow one another (the gradient of a

@@ -54,7 +54,7 @@ void run(benchmark::State& state, const Layer& l, const Kind& kind, int threads,
                                              : packed_conv_bytes(kind.weights, l.n, l.c, l.kernel, l.kernel, 1));
   std::vector<float> scale(static_cast<size_t>(l.n), 1e-3f);
   std::vector<int32_t> bias(static_cast<size_t>(l.n), 3);
-  a.in = in.data(), a.out = out.data(), a.weights = weights.data();
+  a.in = in.data(), a.out = out.data(), a.weights = weights.data(), a.transformed = fast;
   a.epilogue.activation = Activation::kRelu;
   a.epilogue.bias = scale.data();
   if (kind.weights == WeightKind::kS8) {

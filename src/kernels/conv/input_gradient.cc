@@ -159,10 +159,8 @@ size_t conv_input_gradient_scratch(const ConvInputGradientArgs& a, int threads) 
     const size_t packed = packed_flipped_bytes(product_kind(a.dy_dtype, a.w_dtype), s.out_c, s.in_c / s.groups,
                                                h.taps * w.taps, s.groups);
     const ConvArgs c = conv_of(a, h, w);
-    const size_t convolution = is_winograds(c)
-                                   ? align64(packed_winograd_bytes(c.out_c, c.in_c)) + winograd_scratch(c, threads)
-                                   : conv_scratch(c, threads);
-    most = std::max(most, align64(packed) + convolution);
+    most =
+        std::max(most, align64(packed) + (is_winograds(c) ? winograd_scratch(c, threads) : conv_scratch(c, threads)));
   });
   return most;
 }
@@ -186,10 +184,7 @@ void conv_input_gradient(const ConvInputGradientArgs& a, void* scratch, int thre
     c.weights = packed;
     c.out = pixel_of(a, 0, h.first, w.first);
     char* const rest = packed + align64(packed_flipped_bytes(kind, s.out_c, s.in_c / s.groups, taps, s.groups));
-    if (!is_winograds(c)) return conv(c, rest, threads);
-    transform_filters(reinterpret_cast<const float*>(packed), c.out_c, c.in_c, reinterpret_cast<float*>(rest), threads);
-    c.weights = rest;
-    winograd(c, rest + align64(packed_winograd_bytes(c.out_c, c.in_c)), threads);
+    is_winograds(c) ? winograd(c, rest, threads) : conv(c, rest, threads);
   });
 }
 

@@ -31,6 +31,7 @@ constexpr int64_t kSideBySide = 4;
 constexpr int64_t kPixelsAtOnce = 64;
 // A line of x shorter than this is a fraction of a panel: rows of the kernel are read from a padded copy instead.
 constexpr int64_t kShortLine = 16;
+
 int64_t bytes_of(DType dtype) { return dtype_bits(dtype) / 8; }
 
 struct Plan {

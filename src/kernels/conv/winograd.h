@@ -36,9 +36,8 @@ size_t packed_winograd_bytes(int64_t out_c, int64_t in_c);
 // `packed` is what pack_conv and pack_filters make of 3x3 filters, kF32; both are 64-byte aligned.
 void transform_filters(const float* packed, int64_t out_c, int64_t in_c, float* dst, int threads);
 
-// args: the shape fits, in is f32, bf16 or f16, and output pixels follow one another. Weights of kF32 are
-// transform_filters'; of 16 bits they are pack_conv's, expanded and transformed in each call. The choice is not looked
-// at.
+// args: the shape fits, in is f32, bf16 or f16, and output pixels follow one another. Weights are of any float kind and
+// transformed in each call, unless they are already. The choice is not looked at.
 size_t winograd_scratch(const ConvArgs& args, int threads);
 void winograd(const ConvArgs& args, void* scratch, int threads);
 

@@ -27,6 +27,7 @@ constexpr int64_t kTogether = 16;
 constexpr int64_t kRows = 128;
 // Between what would lie a power of two apart, and fall into the same sets of L1.
 constexpr int64_t kApart = 16;
+
 int64_t bytes_of(DType dtype) { return dtype_bits(dtype) / 8; }
 
 struct Plan {

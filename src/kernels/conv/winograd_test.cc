@@ -64,6 +64,7 @@ struct Layer {
     pack_conv(WeightKind::kF32, DType::kF32, filters.data(), a.out_c, a.in_c, 3, 3, 1, buffer.data());
     transform_filters(buffer.as<float>(), a.out_c, a.in_c, packed.as<float>(), 2);
     a.weights = packed.data();
+    a.transformed = true;
   }
 };
 
@@ -102,15 +103,17 @@ TEST(Winograd, HasTheBitsOfTheReference) {
   }
 }
 
-// Filters of 16 bits give what the same filters in f32 do.
+// Filters that are transformed in the call.
 TEST(Winograd, FiltersOfEveryKind) {
-  for (const WeightKind kind : {WeightKind::kBF16, WeightKind::kF16}) {
+  for (const WeightKind kind : {WeightKind::kF32, WeightKind::kBF16, WeightKind::kF16}) {
     // One strip of tiles, and several.
     for (const Shape& s : {Shape{"", 1, 9, 10, 37, 150, 1, 1, 1, 1}, Shape{"", 2, 18, 17, 37, 40, 1, 1, 1, 1}}) {
       Layer l(s, DType::kF32, 5);
       ConvArgs& a = l.a;
       for (float& w : l.filters)
-        w = kind == WeightKind::kBF16 ? static_cast<float>(BFloat16(w)) : static_cast<float>(Float16(w));
+        w = kind == WeightKind::kBF16  ? static_cast<float>(BFloat16(w))
+            : kind == WeightKind::kF16 ? static_cast<float>(Float16(w))
+                                       : w;
       GuardedBuffer half(packed_conv_bytes(kind, s.out_c, s.in_c, 3, 3, 1), kPackedAlign);
       pack_conv(kind, DType::kF32, l.filters.data(), s.out_c, s.in_c, 3, 3, 1, half.data());
       const size_t count = static_cast<size_t>((a.batch * a.out_h * a.out_w - 1) * a.out_ld + a.out_c);
