@@ -17,6 +17,7 @@
 //   fma_into(acc, a, b)    acc = fma(a, b, acc), for the sums of inner loops.
 //   round_even             to an integral value, ties to even.
 //   to_int                 float to int32, ties to even; 0x80000000 where the value does not fit or is NaN.
+//   lookup8(table, i)      table[i % 8] of 8 floats; `table` is aligned to 32 bytes.
 //   load_n, store_n        the first n lanes, 0 <= n <= 16; lanes beyond are read as zero, never touched in memory.
 #pragma once
 

@@ -41,6 +41,11 @@ inline void store_n(float* p, F32 a, int n) {
   _mm256_maskstore_ps(p + 8, lanes_mask(n - 8), a.hi);
 }
 
+inline F32 lookup8(const float* table, I32 index) {
+  const __m256 t = _mm256_load_ps(table);
+  return {_mm256_permutevar8x32_ps(t, index.lo), _mm256_permutevar8x32_ps(t, index.hi)};
+}
+
 inline I32 load_int(const int32_t* p) {
   return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};

@@ -34,6 +34,11 @@ inline void store_n(float* p, F32 a, int n) {
   _mm512_mask_storeu_ps(p, lanes_mask(n), a.v);
 }
 
+// The instruction looks at four bits: the table stands there twice.
+inline F32 lookup8(const float* table, I32 index) {
+  return {_mm512_permutexvar_ps(index.v, _mm512_broadcast_f32x8(_mm256_load_ps(table)))};
+}
+
 inline I32 load_int(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
 inline I32 load_int_n(const int32_t* p, int n) {
   if (n == 16) return load_int(p);

@@ -48,6 +48,12 @@ inline void store_n(float* p, F32 a, int n) {
   for (int i = 0; i < n; ++i) p[i] = a.v[i];
 }
 
+inline F32 lookup8(const float* table, I32 index) {
+  F32 r;
+  LOWP_EACH r.v[i] = table[index.v[i] & 7];
+  return r;
+}
+
 #define LOWP_PLAIN_LOAD(name, type)           \
   inline I32 name(const type* p) {            \
     I32 r;                                    \

@@ -40,7 +40,7 @@ enum class Activation : uint8_t {
   kRelu,
   kClip,        // lo, hi
   kGelu,        // erf
-  kGeluCoarse,  // the same within 2e-4: for quantized outputs with steps of kCoarseStep and more
+  kGeluCoarse,  // the same within 1.3e-4: for quantized outputs with steps of kCoarseStep and more
   kGeluTanh,
   kSigmoid,
   kTanh,
@@ -49,7 +49,7 @@ enum class Activation : uint8_t {
   kLeakyRelu,  // alpha
 };
 
-// Rounding to such a step leaves 1.4 times as much, in the mean square, as kGeluCoarse may be off at most. Channels
+// Rounding to such a step leaves 2.2 times as much, in the mean square, as kGeluCoarse may be off at most. Channels
 // that equalization made fine steps for are the smallest.
 inline constexpr float kCoarseStep = 0x1p-10f;
 
