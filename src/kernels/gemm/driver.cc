@@ -10,9 +10,6 @@ namespace {
 
 using Loop = KernelChoice::Loop;
 
-// Sums that one epilogue takes: its preparation (scales, bounds of the clamp) costs about 60 cycles. EfficientNet-lite0
-// in INT8 runs 1.3x as fast as with tiles of 4 x 16 on their own (Zen 3); the large tiles of AVX-512 are enough alone.
-constexpr int64_t kEpilogueSums = 384;
 // Bytes of panels that a tile which finishes its sums passes over in a call: what stays in L1 beside the rows.
 constexpr int64_t kPanelsInL1 = 16 << 10;
 
@@ -95,9 +92,8 @@ class Block {
     const int np = group_of(left);
     const int64_t tile = std::min<int64_t>(rows_, p_.tiles->max_rows[np]) * np * kPanel;
     const int64_t bytes = std::max<int64_t>(np * p_.tile_stride, 1);
-    const int64_t most = finishes_all_ && np == p_.tiles->finishes
-                             ? kPanelsInL1 / bytes
-                             : std::min({ceil_div(kEpilogueSums, tile), kMaxAcc / tile, kPanelsInL2 / bytes});
+    const int64_t most =
+        finishes_all_ && np == p_.tiles->finishes ? kPanelsInL1 / bytes : std::min(kMaxAcc / tile, kPanelsInL2 / bytes);
     int64_t groups = 1;
     while (groups < most && left - groups * np >= np && group_of(left - groups * np) == np) ++groups;
     return {job_.backwards ? panel - np * groups : panel, np, groups};
@@ -136,7 +132,7 @@ class Block {
   // How many tiles share an epilogue.
   int64_t together(int64_t panels) const {
     const int64_t sums = highest_ * panels * kPanel;
-    return std::max<int64_t>(kEpilogueSums / sums, 1);
+    return std::max<int64_t>(kMaxAcc / sums, 1);
   }
 
   // The tiles of one segment together fetch the next one's panels from memory or L3 to L2 while they compute: without

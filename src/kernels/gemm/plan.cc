@@ -95,9 +95,13 @@ int max_panels(const TileSet& tiles) {
 // latency of a sum; and where several tiles pass over the panels, L2 gives 21 bytes of them a cycle. (With 32 bytes 4 x
 // 6 tiles were chosen for 128 rows: 0.8x of 13 x 2 on Sapphire Rapids.)
 int64_t tile_cost(const TileSet& tiles, int64_t m, int np) {
-  const int64_t count = ceil_div(m, tiles.max_rows[np]), rows = ceil_div(m, count), vectors = np * tiles.vectors;
+  const int64_t count = ceil_div(m, tiles.max_rows[np]), vectors = np * tiles.vectors;
   const int64_t from_l2 = count > 1 ? 6 * np : 0;
-  return count * std::max<int64_t>({rows * vectors, rows + vectors, tiles.latency, from_l2});
+  auto of_rows = [&](int64_t rows) {
+    return std::max<int64_t>({rows * vectors, rows + vectors, tiles.latency, from_l2});
+  };
+  const int64_t higher = m % count;  // tiles share the rows evenly
+  return higher * of_rows(m / count + 1) + (count - higher) * of_rows(m / count);
 }
 
 void split_threads(const GemmJob& job, int threads, Plan& p) {
