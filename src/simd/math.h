@@ -8,6 +8,7 @@
 //   log1p_unit         1.3 ulp for 0 <= y <= 1
 //   erf 1.3 ulp        tanh 1.4 ulp        sigmoid 2.3 ulp down to subnormals
 //   gelu               2.3e-7 |x|          gelu_coarse 1.3e-4, and exactly 0 or x from |x| = 4 on
+//   tanh_coarse        9.5e-5, exactly -1 or 1 from |x| = 5 on; sigmoid_coarse 4.8e-5, exactly 0 or 1 from 10 on
 //   gelu_tanh, silu, softplus, mish, ...: the formula beside each; rounding of each step applies.
 #pragma once
 
@@ -135,9 +136,15 @@ inline F32 gelu_erf(F32 x) {
   return max(set(-1.0f), min(set(1.0f), (a * p) / q));
 }
 inline F32 gelu(F32 x) { return (x * set(0.5f)) * (set(1.0f) + gelu_erf(x)); }
-// For outputs whose steps are far larger than the error: half the instructions of gelu and no division. It is max(x, 0)
-// minus |x| Phi(-|x|), of which each half of a unit up to 4 has a cubic of its own; the last is a line that ends at 0
-// in every bit.
+// The functions below are for values that become 8 bits soon, whose steps are far larger than the errors: polynomials
+// for each half of a unit up to 4 of their argument, from tables of eight. They neither divide nor wait long for
+// anything.
+
+// Which half 0 <= a < 4 lies in, in the lowest three bits: beside 3 * 2^21 a float's last bit is worth 0.5.
+inline I32 half_of(F32 a) { return bitcast_int((a - set(0.25F)) + set(0x1.8p22F)); }
+
+// max(x, 0) minus |x| Phi(-|x|), of which each half has a cubic; the last is a line that ends at 0 in every bit. A
+// third of the instructions of gelu.
 inline F32 gelu_coarse(F32 x) {
   alignas(32) static constexpr float k0[] = {0.0F,
                                              0x1.85eba4p-8F,
@@ -154,12 +161,33 @@ inline F32 gelu_coarse(F32 x) {
   alignas(32) static constexpr float k3[] = {-0x1.ea6180p-5F, -0x1.04cad4p-3F, -0x1.7985fap-4F, -0x1.8e869ep-6F,
                                              0x1.88756ep-7F,  0x1.e15b58p-7F,  0x1.dd1888p-8F,  0.0F};
   F32 a = min(set(4.0F - 0x1p-10F), abs(x));
-  // Beside 3 * 2^21 the last bit is worth 0.5, so that the low bits count halves, from 0.25 +- 0.25 on.
-  I32 piece = bitcast_int((a - set(0.25F)) + set(0x1.8p22F));
+  const I32 piece = half_of(a);
   F32 p = fma(a, lookup8(k3, piece), lookup8(k2, piece));
   p = fma(a, fma(a, p, lookup8(k1, piece)), lookup8(k0, piece));
   return max(zero(), x) + p;
 }
+// tanh(1.25 a), a >= 0; the last half is a line that ends at 1 in every bit.
+inline F32 tanh_pieces(F32 a) {
+  alignas(32) static constexpr float k0[] = {0.0F,           -0x1.10ebc8p-5F, -0x1.3a4a6ap-3F, 0x1.984cc6p-10F,
+                                             0x1.5a804ap-2F, 0x1.419b9ep-1F,  0x1.9f84bep-1F,  0x1.ff0100p-1F};
+  alignas(32) static constexpr float k1[] = {0x1.3fcec0p+0F, 0x1.78dcb8p+0F, 0x1.fdcb94p+0F, 0x1.98491ap+0F,
+                                             0x1.d4a650p-1F, 0x1.c86cacp-2F, 0x1.95b9a2p-3F, 0x1p-11F};
+  alignas(32) static constexpr float k2[] = {0x1.120092p-6F,  -0x1.13c0aap-1F, -0x1.634d40p+0F, -0x1.01b43cp+0F,
+                                             -0x1.f6aca0p-2F, -0x1.a3a6f0p-3F, -0x1.451e42p-4F, 0.0F};
+  alignas(32) static constexpr float k3[] = {-0x1.8a29a6p-1F, -0x1.504bc8p-3F, 0x1.d50d1ep-2F, 0x1.2dd182p-2F,
+                                             0x1.ec614cp-4F,  0x1.5d6488p-5F,  0x1.d57872p-7F, 0.0F};
+  alignas(32) static constexpr float k4[] = {0x1.68b24ep-2F,  0x1.cbe352p-4F,  -0x1.e9e6b4p-5F,  -0x1.126f4ap-5F,
+                                             -0x1.71bd00p-7F, -0x1.bb14cep-9F, -0x1.01208ep-10F, 0.0F};
+  a = min(set(4.0F - 0x1p-6F), a);
+  const I32 piece = half_of(a);
+  F32 p = fma(a, lookup8(k4, piece), lookup8(k3, piece));
+  p = fma(a, p, lookup8(k2, piece));
+  p = fma(a, p, lookup8(k1, piece));
+  return fma(a, p, lookup8(k0, piece));
+}
+inline F32 tanh_coarse(F32 x) { return copysign(tanh_pieces(abs(x) * set(0.8F)), x); }
+// 0.5 + 0.5 tanh(x / 2)
+inline F32 sigmoid_coarse(F32 x) { return fma(copysign(tanh_pieces(abs(x) * set(0.4F)), x), set(0.5F), set(0.5F)); }
 // 0.5 (1 + erf(x / sqrt 2)) + x exp(-x^2 / 2) / sqrt(2 pi); beyond 13 the last term is 0.
 inline F32 gelu_derivative(F32 x) {
   F32 b = max(set(-13.0f), min(set(13.0f), x));

@@ -98,6 +98,27 @@ TEST(Math, CoarseGeluIsExactWhereItsFitEnds) {
   EXPECT_TRUE(std::isnan(first(gelu_coarse(set(NAN)))));
 }
 
+TEST(Math, CoarseTanhAndSigmoidAreExactWhereTheirFitEnds) {
+  test::Random random;
+  for (int i = 0; i < 20000; ++i) {
+    const float x = random.uniform(-12.0f, 12.0f);
+    const auto exact = static_cast<Exact>(x);
+    EXPECT_NEAR(first(tanh_coarse(set(x))), static_cast<double>(tanhl(exact)), 9.5e-5) << x;
+    EXPECT_NEAR(first(sigmoid_coarse(set(x))), static_cast<double>(1 / (1 + expl(-exact))), 4.8e-5) << x;
+  }
+  for (float x : {10.0f, 1e30f, INFINITY}) {
+    EXPECT_EQ(first(tanh_coarse(set(x))), 1.0f);
+    EXPECT_EQ(first(tanh_coarse(set(-x))), -1.0f);
+    EXPECT_EQ(first(sigmoid_coarse(set(x))), 1.0f);
+    EXPECT_EQ(first(sigmoid_coarse(set(-x))), 0.0f);
+  }
+  EXPECT_EQ(first(tanh_coarse(set(5.0f))), 1.0f);
+  EXPECT_EQ(first(tanh_coarse(set(0.0f))), 0.0f);
+  EXPECT_EQ(first(sigmoid_coarse(set(0.0f))), 0.5f);
+  EXPECT_TRUE(std::isnan(first(tanh_coarse(set(NAN)))));
+  EXPECT_TRUE(std::isnan(first(sigmoid_coarse(set(NAN)))));
+}
+
 TEST(Math, EdgeValues) {
   float inf = INFINITY;
   auto at = [](F32 (*f)(F32), float x) { return first(f(set(x))); };

@@ -1,17 +1,17 @@
+#define LOWP_TARGET rnn_reference
 #include "kernels/rnn/reference.h"
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "kernels/elementwise/reference.h"
 #include "kernels/gemm/reference.h"
+#include "simd/math.h"
 
 namespace lowp::kernels::reference {
 namespace {
 
-float sigmoid(float x) { return unary(Unary::kSigmoid, {}, x); }
-float tanh(float x) { return unary(Unary::kTanh, {}, x); }
+namespace v = lowp::rnn_reference;
 
 // One item's recurrence over one row of states.
 class Item {
@@ -46,6 +46,9 @@ class Item {
   }
 
  private:
+  bool int8() const { return a_.r_kind == WeightKind::kS8; }
+  float sigmoid(float x) const { return v::first(int8() ? v::sigmoid_coarse(v::set(x)) : v::sigmoid(v::set(x))); }
+  float tanh(float x) const { return v::first(int8() ? v::tanh_coarse(v::set(x)) : v::tanh(v::set(x))); }
   float clip(float x) const { return a_.clip > 0 ? std::min(a_.clip, std::max(-a_.clip, x)) : x; }
 
   // x times `gates` gates of R from gate `first` on, which start a packed matrix of their own.
@@ -63,7 +66,7 @@ class Item {
     g.a = x.data();
     g.b = static_cast<const char*>(a_.r) + (first > 0 ? packed_bytes(a_.r_kind, a_.hidden, first * a_.hidden) : 0);
     g.c = out.data();
-    if (a_.r_kind == WeightKind::kS8) {
+    if (int8()) {
       for (size_t i = 0; i < n_; ++i) {
         const float low = static_cast<float>(-a_.h_zero), high = static_cast<float>(a_.h_max - a_.h_zero);
         const float v = std::nearbyint(std::min(high, std::max(low, x[i] * a_.h_inv_scale)));

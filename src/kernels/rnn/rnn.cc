@@ -77,7 +77,11 @@ constexpr int64_t kGrainUnits = 512;
 class Loop {
  public:
   Loop(const RnnArgs& a, void* scratch, int threads)
-      : a_(a), table_(LOWP_SELECT_TABLE(rnn_table)), threads_(threads), products_(products_of(a)) {
+      : a_(a),
+        table_(LOWP_SELECT_TABLE(rnn_table)),
+        units_(a.r_kind == WeightKind::kS8 ? table_.coarse : table_.exact),
+        threads_(threads),
+        products_(products_of(a)) {
     const Layout l = layout_of(a, threads);
     char* base = static_cast<char*>(scratch);
     auto floats = [&](size_t offset) { return reinterpret_cast<float*>(base + offset); };
@@ -109,16 +113,16 @@ class Loop {
   void step(bool zero) {
     if (a_.kind == RnnKind::kLstm) {
       multiply(products_.first, s_.h, acc_, zero);
-      units(table_.lstm);
+      units(units_.lstm);
     } else if (a_.linear_before_reset) {
       multiply(products_.second, s_.h, acc_ + 2 * a_.hidden, zero);
       multiply(products_.first, s_.h, acc_, zero);
-      units(table_.gru);
+      units(units_.gru);
     } else {
       multiply(products_.first, s_.h, acc_, zero);
-      units(table_.gru_gates);
+      units(units_.gru_gates);
       multiply(products_.second, s_.rh, acc_, zero);
-      units(table_.gru_finish);
+      units(units_.gru_finish);
     }
   }
 
@@ -147,6 +151,7 @@ class Loop {
 
   const RnnArgs& a_;
   const RnnTable& table_;
+  const RnnUnits& units_;
   int threads_;
   Products products_;
   RnnStep s_{};

@@ -14,7 +14,8 @@
 // In the first step without an initial state the products are left out, not computed with zeros.
 //
 // INT8: h (and r h) are quantized to u8 before each product: q = s32(rne(clamp(h * h_inv_scale, -h_zero, h_max -
-// h_zero))) + h_zero; the product is exact s32, (acc + r_bias[n]) * r_scale[n] in f32. Gates and states stay f32.
+// h_zero))) + h_zero; the product is exact s32, (acc + r_bias[n]) * r_scale[n] in f32. Gates and states stay f32; s and
+// tanh are sigmoid_coarse and tanh_coarse (simd/math.h), which are off by a hundredth of a step of h.
 #pragma once
 
 #include <cstddef>

@@ -43,6 +43,16 @@ inline void clear(const Place& p, int64_t hidden, int64_t begin, int64_t end) {
   if (p.gates != nullptr) store_n(p.gates + at, v, lanes);
 }
 
+// INT8 states take the short fits (rnn.h).
+struct ExactGates {
+  [[gnu::always_inline]] static F32 sigmoid(F32 x) { return LOWP_TARGET::sigmoid(x); }
+  [[gnu::always_inline]] static F32 tanh(F32 x) { return LOWP_TARGET::tanh(x); }
+};
+struct CoarseGates {
+  [[gnu::always_inline]] static F32 sigmoid(F32 x) { return sigmoid_coarse(x); }
+  [[gnu::always_inline]] static F32 tanh(F32 x) { return tanh_coarse(x); }
+};
+
 struct Clip {
   F32 low, high;
   bool on;
@@ -69,6 +79,7 @@ struct Quantizer {
   return acc != nullptr ? x + load_n(acc + at, lanes) : x;
 }
 
+template <typename Gates>
 void lstm(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
   const int64_t n = a.hidden;
   const Place place = place_of(a, s, item);
@@ -90,13 +101,13 @@ void lstm(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64
       i = fma(load_n(p + j, lanes), cell, i);
       f = fma(load_n(p + 2 * n + j, lanes), cell, f);
     }
-    i = sigmoid(clip(i));
-    f = a.coupled ? set(1.0f) - i : sigmoid(clip(f));
-    const F32 candidate = tanh(clip(sum_at(place.xw, acc, 3 * n + j, lanes)));
+    i = Gates::sigmoid(clip(i));
+    f = a.coupled ? set(1.0f) - i : Gates::sigmoid(clip(f));
+    const F32 candidate = Gates::tanh(clip(sum_at(place.xw, acc, 3 * n + j, lanes)));
     const F32 next = fma(f, cell, i * candidate);
     if (p != nullptr) o = fma(load_n(p + n + j, lanes), next, o);
-    o = sigmoid(clip(o));
-    const F32 out = o * tanh(clip(next));
+    o = Gates::sigmoid(clip(o));
+    const F32 out = o * Gates::tanh(clip(next));
     keep_gate(place, j, i, lanes);
     keep_gate(place, n + j, o, lanes);
     keep_gate(place, 2 * n + j, f, lanes);
@@ -109,6 +120,7 @@ void lstm(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64
   });
 }
 
+template <typename Gates>
 void gru(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
   const int64_t n = a.hidden;
   const Place place = place_of(a, s, item);
@@ -120,11 +132,11 @@ void gru(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_
   const Quantizer quantize(a);
   for_lanes(end - begin, [&](int64_t at, int lanes) LOWP_INLINE {
     const int64_t j = begin + at;
-    const F32 z = sigmoid(clip(sum_at(place.xw, acc, j, lanes)));
-    const F32 r = sigmoid(clip(sum_at(place.xw, acc, n + j, lanes)));
+    const F32 z = Gates::sigmoid(clip(sum_at(place.xw, acc, j, lanes)));
+    const F32 r = Gates::sigmoid(clip(sum_at(place.xw, acc, n + j, lanes)));
     F32 inner = acc != nullptr ? load_n(acc + 2 * n + j, lanes) : zero();
     if (a.hidden_bias != nullptr) inner = inner + load_n(a.hidden_bias + j, lanes);
-    const F32 candidate = tanh(clip(fma(r, inner, load_n(place.xw + 2 * n + j, lanes))));
+    const F32 candidate = Gates::tanh(clip(fma(r, inner, load_n(place.xw + 2 * n + j, lanes))));
     keep_gate(place, j, z, lanes);
     keep_gate(place, n + j, r, lanes);
     keep_gate(place, 2 * n + j, candidate, lanes);
@@ -136,6 +148,7 @@ void gru(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_
   });
 }
 
+template <typename Gates>
 void gru_gates(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
   const int64_t n = a.hidden;
   const Place place = place_of(a, s, item);
@@ -149,9 +162,9 @@ void gru_gates(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, 
   const Quantizer quantize(a);
   for_lanes(end - begin, [&](int64_t at, int lanes) LOWP_INLINE {
     const int64_t j = begin + at;
-    const F32 update = sigmoid(clip(sum_at(place.xw, acc, j, lanes)));
+    const F32 update = Gates::sigmoid(clip(sum_at(place.xw, acc, j, lanes)));
     store_n(z + j, update, lanes);
-    const F32 gate = sigmoid(clip(sum_at(place.xw, acc, n + j, lanes)));
+    const F32 gate = Gates::sigmoid(clip(sum_at(place.xw, acc, n + j, lanes)));
     const F32 reset = gate * load_n(h + j, lanes);
     keep_gate(place, j, update, lanes);
     keep_gate(place, n + j, gate, lanes);
@@ -161,6 +174,7 @@ void gru_gates(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, 
   });
 }
 
+template <typename Gates>
 void gru_finish(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin, int64_t end) {
   const int64_t n = a.hidden;
   const Place place = place_of(a, s, item);
@@ -173,7 +187,7 @@ void gru_finish(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t begin,
   const Quantizer quantize(a);
   for_lanes(end - begin, [&](int64_t at, int lanes) LOWP_INLINE {
     const int64_t j = begin + at;
-    const F32 candidate = tanh(clip(sum_at(place.xw + 2 * n, acc, j, lanes)));
+    const F32 candidate = Gates::tanh(clip(sum_at(place.xw + 2 * n, acc, j, lanes)));
     keep_gate(place, 2 * n + j, candidate, lanes);
     const F32 out = fma(load_n(z + j, lanes), load_n(h + j, lanes) - candidate, candidate);
     store_n(h + j, out, lanes);
@@ -190,9 +204,12 @@ void quantize_state(const RnnArgs& a, const RnnStep& s, int64_t item, int64_t be
             [&](int64_t at, int lanes) LOWP_INLINE { quantize(q + begin + at, load_n(h + begin + at, lanes), lanes); });
 }
 
+template <typename Gates>
+constexpr kernels::RnnUnits kUnits = {lstm<Gates>, gru<Gates>, gru_gates<Gates>, gru_finish<Gates>};
+
 }  // namespace
 
 extern const kernels::RnnTable rnn_table;
-const kernels::RnnTable rnn_table = {lstm, gru, gru_gates, gru_finish, quantize_state};
+const kernels::RnnTable rnn_table = {kUnits<ExactGates>, kUnits<CoarseGates>, quantize_state};
 
 }  // namespace lowp::LOWP_TARGET

@@ -19,11 +19,14 @@ struct RnnStep {
 // Units [begin, end) of one item.
 using RnnUnitsFn = void (*)(const RnnArgs& args, const RnnStep& step, int64_t item, int64_t begin, int64_t end);
 
-struct RnnTable {
+struct RnnUnits {
   RnnUnitsFn lstm;        // acc [batch, 4H] to h, c, y, q
   RnnUnitsFn gru;         // linear_before_reset: acc [batch, 3H] to h, y, q
   RnnUnitsFn gru_gates;   // acc [batch, 2H] to z, rh, q
   RnnUnitsFn gru_finish;  // acc [batch, H] to h, y, q
+};
+struct RnnTable {
+  RnnUnits exact, coarse;  // coarse: INT8
   // h as it is to q.
   RnnUnitsFn quantize;
 };
