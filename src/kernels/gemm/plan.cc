@@ -161,8 +161,10 @@ bool can_finish(const GemmJob& job, const Plan& p) {
   const Epilogue& e = *job.epilogue;
   const TileSet& tiles = *p.tiles;
   const bool one_block = job.b_kind == WeightKind::kS8 || p.k <= kBlockK;
-  return tiles.finishes != 0 && p.k > 0 && one_block && output_range(e).is_all &&
-         (e.out == tiles.finished[0] || e.out == tiles.finished[1]) &&
+  if (tiles.finishes == 0 || p.k == 0 || !one_block) return false;
+  if (e.activation == Activation::kGeluCoarse)
+    return job.b_kind == WeightKind::kS8 && e.out == DType::kU8 && e.residual == nullptr;
+  return output_range(e).is_all && (e.out == tiles.finished[0] || e.out == tiles.finished[1]) &&
          (e.residual == nullptr || e.residual_dtype == e.out) && (e.out != DType::kU8 || steps_fit(job));
 }
 
