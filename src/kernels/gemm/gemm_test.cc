@@ -216,6 +216,19 @@ TEST(Gemm, Epilogues) {
   }
 }
 
+// Enough rows for tiles of two panels, and whole ones: those that finish.inl.h is for.
+TEST(Gemm, EpiloguesOfTilesThatFinish) {
+  uint64_t seed = 0;
+  for (const Case& c : {kCases[0], kCases[3], kCases[6]}) {
+    for (DType out : {DType::kF32, DType::kBF16, DType::kU8, DType::kI8}) {
+      for (Activation activation : testing::kAllActivations) {
+        for (bool residual : {false, true}) check(c, 29, 64, 20, ++seed, {activation, out, residual, out});
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 // What is added may lie where the result goes.
 TEST(Gemm, ResidualMayBeTheOutput) {
   const int64_t m = 29, n = 75, k = 24;
