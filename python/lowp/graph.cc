@@ -324,15 +324,17 @@ void bind_graph(nb::module_& module) {
           nb::arg("known"), "Description of each state but those whose names are known.")
       .def(
           "fake_quantize",
-          [](const Graph& g, int levels, float momentum, bool observe, const std::vector<std::string>& exclude) {
+          [](const Graph& g, int levels, float momentum, bool observe, bool equalize,
+             const std::vector<std::string>& exclude) {
             quant::FakeQuantization options;
+            options.equalize = equalize;
             options.levels = levels;
             options.momentum = momentum;
             options.observe = observe;
             options.exclude = {exclude.begin(), exclude.end()};
             return value_or_throw(quant::insert_fake_quantization(*g.graph, options));
           },
-          nb::arg("levels"), nb::arg("momentum"), nb::arg("observe"), nb::arg("exclude"),
+          nb::arg("levels"), nb::arg("momentum"), nb::arg("observe"), nb::arg("equalize"), nb::arg("exclude"),
           "Rounds as INT8 will; gives the names of the states that hold ranges.")
       .def(
           "mixed_precision",

@@ -16,7 +16,7 @@ Result<std::map<ir::Value*, ir::Value*>> build_gradients(ir::Graph& graph, ir::V
   for (const ir::Node* n : nodes) {
     bool depends = false;
     for (const ir::Value* in : n->inputs) depends = depends || (in != nullptr && active.contains(in));
-    if (!depends) continue;
+    if (!depends || n->op->stops_gradients) continue;
     for (const ir::Value* out : n->outputs) {
       if (out != nullptr && is_floating(out->type.dtype)) active.insert(out);
     }

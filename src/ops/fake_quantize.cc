@@ -1,11 +1,13 @@
 // Quantization-aware training (Jacob et al., CVPR 2018).
 //
-// lowp.FakeQuantize(x, low f32, high f32) {levels, symmetric, axis} -> y, of x's type: x rounded to what INT8 stores,
-// and back; see kernels/fake_quantize/fake_quantize.h. low and high are scalars or one number for each channel along
-// `axis`; activation_steps() or, where symmetric, weight_steps() makes steps of them. NaN stays NaN. The gradient is dy
-// inside the range and 0 outside (Bengio et al. 2013); ranges have none.
+// lowp.FakeQuantize(x, low f32, high f32, scales f32 [C]) {levels, symmetric, axis} -> y, of x's type: x rounded to
+// what INT8 stores, and back; see kernels/fake_quantize/fake_quantize.h. low and high are scalars or one number for
+// each channel along `axis`; activation_steps() or, where symmetric, weight_steps() makes steps of them. NaN stays NaN.
+// The gradient is dy inside the range and 0 outside (Bengio et al. 2013); ranges have none. With scales, whose channels
+// lie along the last axis, low and high are scalars, and x / scales is what is rounded: y is not multiplied by them
+// again.
 //
-// lowp.FakeQuantizeGradient(dy, x, low, high), the same attributes -> dx.
+// lowp.FakeQuantizeGradient(dy, x, low, high, scales), the same attributes -> dx.
 //
 // lowp.ObserveRange(x, low f32 [], high f32 []) {momentum} -> next low, next high: the extremes of x and 0, averaged:
 // low + momentum * (extreme - low); as they are where low == high == 0, which is how ranges begin. NaN is ignored.
@@ -38,9 +40,28 @@ QuantizationSteps weight_steps(float low, float high) {
   return {largest > 0 ? std::max(largest / kMostWeight, kLeastScale) : 1.0F, 0};
 }
 
+std::pair<float, float> next_range(float momentum, float low, float high, float least, float most) {
+  if (low == 0 && high == 0) return {least, most};
+  return {std::min(low + momentum * (least - low), 0.0F), std::max(high + momentum * (most - high), 0.0F)};
+}
+
 namespace {
 
-// Operands count from the tensor that is quantized: low is one behind it, high two.
+Status infer_scales(InferContext& ctx, size_t x) {
+  LOWP_TRY(want_dtype(ctx, x + 3, ctx.dtype(x) == DType::kF64 ? DType::kF64 : DType::kF32));
+  for (size_t i = x + 1; i <= x + 2; ++i) {
+    if (ctx.has_rank(i) && ctx.type(i).rank() != 0)
+      return error(Code::kShapeMismatch, "input {} has shape {}, beside scales a scalar is wanted", i,
+                   ctx.type(i).to_string());
+  }
+  if (!ctx.has_rank(x) || !ctx.has_rank(x + 3)) return {};
+  if (ctx.type(x).rank() < 1 || ctx.type(x + 3).rank() != 1 ||
+      !ir::may_be_equal(ctx.dims(x).back(), ctx.dims(x + 3)[0]))
+    return error(Code::kShapeMismatch, "scales have shape {}, one for each of the last extent of {} is wanted",
+                 ctx.type(x + 3).to_string(), ctx.type(x).to_string());
+  return {};
+}
+// Operands count from the tensor that is quantized: low is one behind it, high two, scales three.
 Status infer_ranges(InferContext& ctx, size_t x) {
   const auto& a = ctx.attrs<FakeQuantizeAttrs>();
   LOWP_TRY(want_float(ctx, x));
@@ -60,6 +81,7 @@ Status infer_ranges(InferContext& ctx, size_t x) {
       return error(Code::kShapeMismatch, "input {} has {} numbers for axis {} of extent {}", i, have.value(), *axis,
                    channels.value());
   }
+  if (ctx.has(x + 3)) LOWP_TRY(infer_scales(ctx, x));
   ctx.set(0, ctx.type(x));
   return {};
 }
@@ -83,8 +105,14 @@ Range range_of(const FakeQuantizeAttrs& a, float low, float high) {
 struct Split {
   int64_t outer = 1, channels = 1, inner = 1;
 };
-Split split_of(const FakeQuantizeAttrs& a, const Extents& x, const Extents& low) {
+Split split_of(const FakeQuantizeAttrs& a, const Extents& x, const Extents& low, bool scales) {
   Split s;
+  if (scales) {
+    s.channels = x.back();
+    s.inner = 1;
+    s.outer = ir::element_count(x) / std::max<int64_t>(s.channels, 1);
+    return s;
+  }
   if (low.empty()) {
     s.inner = ir::element_count(x);
     return s;
@@ -100,17 +128,22 @@ Status reference_of(EvalContext& ctx, bool gradient) {
   const size_t first = gradient ? 1 : 0;
   const Tensor& x = ctx.in(first);
   const std::vector<double> low = to_doubles(ctx.in(first + 1)), high = to_doubles(ctx.in(first + 2));
-  const Split split = split_of(a, x.extents(), ctx.in(first + 1).extents());
+  const bool scaled = ctx.has(first + 3);
+  const std::vector<double> scales = scaled ? to_doubles(ctx.in(first + 3)) : std::vector<double>{};
+  const Split split = split_of(a, x.extents(), ctx.in(first + 1).extents(), scaled);
   return dispatch_float(x.dtype(), [&](auto tag) -> Status {
     using T = typename decltype(tag)::type;
     using C = compute_t<T>;
     for (int64_t i = 0; i < x.size(); ++i) {
       const auto c = static_cast<size_t>(i / split.inner % split.channels);
-      const Range r = range_of(a, static_cast<float>(low[c]), static_cast<float>(high[c]));
-      const C steps = std::nearbyint(static_cast<C>(x.data<T>()[i]) / static_cast<C>(r.scale));
-      const C least = static_cast<C>(r.low), most = static_cast<C>(r.high);
-      C result = std::clamp(steps, least, most) * static_cast<C>(r.scale);
-      if (gradient) result = steps >= least && steps <= most ? static_cast<C>(ctx.in(0).data<T>()[i]) : C(0);
+      const size_t of_range = scaled ? 0 : c;
+      const Range r = range_of(a, static_cast<float>(low[of_range]), static_cast<float>(high[of_range]));
+      const C scale = static_cast<C>(scaled ? r.scale * static_cast<float>(scales[c]) : r.scale);
+      const C steps = std::nearbyint(static_cast<C>(x.data<T>()[i]) / scale);
+      const C least = static_cast<C>(r.low), most = static_cast<C>(r.high), unit = static_cast<C>(r.scale);
+      C result = std::clamp(steps, least, most) * unit;
+      if (gradient)
+        result = steps >= least && steps <= most ? static_cast<C>(ctx.in(0).data<T>()[i]) * (unit / scale) : C(0);
       ctx.out(0).mutable_data<T>()[i] = static_cast<T>(result);
     }
     return {};
@@ -125,20 +158,23 @@ Status lower_of(LowerContext& ctx, bool gradient) {
   if (!kernels::is_stored_float(dtype)) return {};
   const auto a = ctx.attrs<FakeQuantizeAttrs>();
   if (ctx.in(first + 1) != ctx.in(first + 2)) return {};
-  const Split split = split_of(a, ctx.in(first), ctx.in(first + 1));
+  const bool scaled = ctx.has(first + 3);
+  const Split split = split_of(a, ctx.in(first), ctx.in(first + 1), scaled);
   const int threads = ctx.threads();
-  ctx.set_scratch(static_cast<size_t>(split.channels) * 3 * sizeof(float));
+  ctx.set_scratch(static_cast<size_t>(split.channels) * 4 * sizeof(float));
   ctx.allow_in_place(0, 0);
   ctx.emit(fmt::format("fake_quantize{}.{}", gradient ? "_gradient" : "", dtype_name(dtype)), [=](const StepArgs& s) {
     auto* scale = static_cast<float*>(s.scratch);
-    float *low = scale + split.channels, *high = low + split.channels;
+    float *low = scale + split.channels, *high = low + split.channels, *unit = high + split.channels;
     for (int64_t c = 0; c < split.channels; ++c) {
-      const Range r = range_of(a, s.in<float>(first + 1)[c], s.in<float>(first + 2)[c]);
-      scale[c] = r.scale;
+      const int64_t of_range = scaled ? 0 : c;
+      const Range r = range_of(a, s.in<float>(first + 1)[of_range], s.in<float>(first + 2)[of_range]);
+      scale[c] = scaled ? r.scale * s.in<float>(first + 3)[c] : r.scale;
+      unit[c] = r.scale;
       low[c] = r.low;
       high[c] = r.high;
     }
-    const kernels::FakeQuantizeArgs args{dtype, split.outer, split.channels, split.inner, scale, low, high};
+    const kernels::FakeQuantizeArgs args{dtype, split.outer, split.channels, split.inner, scale, low, high, unit};
     if (gradient)
       kernels::fake_quantize_gradient(args, s.inputs[0], s.inputs[1], s.outputs[0], threads);
     else
@@ -150,9 +186,11 @@ Status lower(LowerContext& ctx) { return lower_of(ctx, false); }
 Status lower_gradient(LowerContext& ctx) { return lower_of(ctx, true); }
 
 Status gradient(GradContext& g) {
-  if (g.wants(0))
-    g.set_grad_in(0, g.builder().op("FakeQuantizeGradient", {g.grad_out(), g.in(0), g.in(1), g.in(2)},
-                                    g.node().op->attrs.write(g.node().attrs), kLowpDomain));
+  if (!g.wants(0)) return {};
+  std::vector<ir::Value*> operands = g.node().inputs;
+  operands.insert(operands.begin(), g.grad_out());
+  g.set_grad_in(0, g.builder().op("FakeQuantizeGradient", std::move(operands), g.node().op->attrs.write(g.node().attrs),
+                                  kLowpDomain));
   return {};
 }
 
@@ -172,6 +210,9 @@ std::vector<Sample> samples_of(bool gradient) {
     list.push_back({{{"levels", int64_t{127}}}, ranged(dtype, {70}, {})});
     list.push_back({weights, ranged(dtype, {3, 5, 7}, {5})});
     list.push_back({{{"symmetric", int64_t{1}}, {"axis", int64_t{-1}}}, ranged(dtype, {9, 37}, {37})});
+    list.push_back({{}, ranged(dtype, {2, 9, 37}, {})});
+    list.back().inputs.push_back({DType::kF32, {37}, 0.5, 2});
+    list.back().inputs.back().differentiable = false;
   }
   list.push_back({{}, ranged(DType::kF32, {4}, {})});
   for (size_t i : {1, 2}) list.back().inputs[i].value = Tensor::scalar(0.0F);
@@ -206,12 +247,6 @@ Status infer_observe(InferContext& ctx) {
   }
   for (size_t i = 0; i < ctx.outputs(); ++i) ctx.set(i, TensorType(DType::kF32, Extents{}));
   return {};
-}
-
-// What follows on (low, high) where x lies in [least, most], which contains 0.
-std::pair<float, float> next_range(float momentum, float low, float high, float least, float most) {
-  if (low == 0 && high == 0) return {least, most};
-  return {std::min(low + momentum * (least - low), 0.0F), std::max(high + momentum * (most - high), 0.0F)};
 }
 
 Status observe(EvalContext& ctx) {
@@ -260,7 +295,8 @@ std::vector<OpDef> fake_quantize() {
   OpDef def;
   def.name = "FakeQuantize";
   def.domain = kLowpDomain;
-  def.min_inputs = def.max_inputs = 3;
+  def.min_inputs = 3;
+  def.max_inputs = 4;
   def.attrs = ir::AttrCodec::of<FakeQuantizeAttrs>();
   def.infer = infer;
   def.reference = reference;
@@ -270,7 +306,8 @@ std::vector<OpDef> fake_quantize() {
   def.samples = [] { return samples_of(false); };
   OpDef back = def;
   back.name = "FakeQuantizeGradient";
-  back.min_inputs = back.max_inputs = 4;
+  back.min_inputs = 4;
+  back.max_inputs = 5;
   back.infer = infer_gradient;
   back.reference = reference_gradient;
   back.gradient = nullptr;

@@ -1,6 +1,8 @@
 // The steps that a range of floats is divided into, and lowp.FakeQuantize's attributes.
 #pragma once
 
+#include <utility>
+
 #include "ops/op_def.h"
 
 namespace lowp::ops {
@@ -14,6 +16,9 @@ struct QuantizationSteps {
 QuantizationSteps activation_steps(float low, float high, int64_t levels);
 // Of weights, stored in -127..127: scale = max(|low|, |high|) / 127; 1 where that is 0.
 QuantizationSteps weight_steps(float low, float high);
+// The range that follows on [low, high] where a batch's extremes are [least, most], which contains 0: the average with
+// what the batch counts for, or those extremes where low == high == 0, which is how ranges begin.
+std::pair<float, float> next_range(float momentum, float low, float high, float least, float most);
 
 struct FakeQuantizeAttrs {
   int64_t levels = 255;  // of activations: 255 (u8) or 127 (seven bits)

@@ -346,6 +346,8 @@ struct OpDef {
   Status (*infer)(InferContext& ctx) = nullptr;
   Status (*reference)(EvalContext& ctx) = nullptr;
   Status (*gradient)(GradContext& ctx) = nullptr;  // null: not differentiable
+  // Whether results count as constants where gradients flow, whatever they were made of.
+  bool stops_gradients = false;
   // Emits a kernel call, or nothing: then the reference runs as the kernel of last resort.
   Status (*lower)(LowerContext& ctx) = nullptr;
   QuantRule quantize = QuantRule::kFloat;

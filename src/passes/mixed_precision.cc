@@ -15,7 +15,9 @@ using Json = nlohmann::json;
 // are small and added in f32 anyway; and ranges.
 bool stays_f32(std::string_view op, size_t i) {
   if (op == "lowp.BatchNormTraining") return i == 1 || i == 2;
-  if (op == "LayerNormalization" || op == "lowp.FakeQuantize" || op == "lowp.ObserveRange") return i > 0;
+  if (op == "LayerNormalization" || op == "lowp.FakeQuantize" || op == "lowp.ObserveRange" ||
+      op == "lowp.ObserveChannels")
+    return i > 0;
   return op == "Conv" && i == 2;
 }
 

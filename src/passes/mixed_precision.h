@@ -53,6 +53,7 @@ struct PrecisionLists {
                                                "lowp.BatchNormTraining",
                                                "lowp.Dropout",
                                                "lowp.FakeQuantize",
+                                               "lowp.ObserveChannels",
                                                "lowp.ObserveRange"};
 };
 

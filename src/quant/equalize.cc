@@ -65,12 +65,6 @@ bool is_norm(const ir::Node* node, int64_t channels) {
          (node->input(2) == nullptr || is_vector(node->input(2), channels));
 }
 
-// Activations that do not scale with their input and that linear layers take into their epilogue.
-bool is_curved(const ir::Node* node) {
-  static constexpr std::array kNames = {"Gelu", "Swish", "HardSwish", "Sigmoid", "Tanh"};
-  return std::ranges::any_of(kNames, [&](const char* name) { return is_op(node, name); });
-}
-
 // What takes the division of an activation's channels.
 enum class Place : uint8_t { kNorm, kLinear, kFactor };
 
@@ -191,6 +185,11 @@ void change_site(ir::Graph& graph, const Site& site, const ChannelPlan& plan) {
 }
 
 }  // namespace
+
+bool is_curved(const ir::Node* node) {
+  static constexpr std::array kNames = {"Gelu", "Swish", "HardSwish", "Sigmoid", "Tanh"};
+  return std::ranges::any_of(kNames, [&](const char* name) { return is_op(node, name); });
+}
 
 std::vector<std::string> equalizable_values(ir::Graph& graph, const Scheme& scheme) {
   std::vector<std::string> names;

@@ -21,6 +21,10 @@
 
 namespace lowp::quant {
 
+// Activations that do not scale with their input and that linear layers take into their epilogue: the division of their
+// results' channels is a Mul behind them.
+bool is_curved(const ir::Node* node);
+
 // Values that equalize() can scale, by name. Layers that `scheme` keeps in FP32 do not count, nor do layers that share
 // weights with another.
 std::vector<std::string> equalizable_values(ir::Graph& graph, const Scheme& scheme);

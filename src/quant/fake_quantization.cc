@@ -1,23 +1,17 @@
 #include "quant/fake_quantization.h"
 
 #include <algorithm>
-#include <cmath>
 
-#include "ops/fake_quantize.h"
-#include "ops/infer.h"
 #include "ops/matmul.h"
 #include "ops/movement.h"
 #include "ops/norm.h"
-#include "ops/quantize_linear.h"
+#include "passes/match.h"
+#include "quant/equalize.h"
 
 namespace lowp::quant {
 namespace {
 
-bool is_op(const ir::Node* node, std::string_view name, std::string_view domain = kOnnxDomain) {
-  return node != nullptr && node->op->name == name && node->op->domain == domain;
-}
-
-// ---- insertion
+using passes::is_op;
 
 struct Layer {
   ir::Node* node;
@@ -39,6 +33,7 @@ class Inserter {
     // Before convolutions take their batch norm in: where that stands says what is added to a convolution's result.
     for (const Layer& l : layers_) add_site(l.node->inputs[0], l.node, l.name + ":input");
     for (ir::Node* n : graph_.node_list()) add_residual(n);
+    for (Site& s : sites_) find_range(s);
     for (const Layer& l : layers_) {
       if (!fold_batch_norm(l)) quantize_weights(l);
     }
@@ -120,20 +115,39 @@ class Inserter {
   }
 
   struct Site {
-    ir::Value* value;
-    std::vector<ir::Node*> readers;
+    ir::Value* value = nullptr;
+    std::vector<ir::Node*> readers;  // layers, and adds of residuals
+    std::vector<ir::Node*> users;    // what stands between `value` and each of them, or they themselves
     std::string name;
+    ir::Value *low = nullptr, *high = nullptr;  // of this step
+    ir::Value* scales = nullptr;                // likewise, where channels are equalized
   };
   void add_site(ir::Value* v, ir::Node* reader, const std::string& name) {
-    auto it = std::find_if(sites_.begin(), sites_.end(), [&](const Site& s) { return s.value == v; });
-    if (it != sites_.end()) {
-      it->readers.push_back(reader);
-      return;
+    // In training a linear layer sees its rows end to end, in a Reshape of its own: what several layers read lies
+    // before.
+    ir::Node* user = reader;
+    while (!is_op(reader, "Conv") && is_op(v->producer, "Reshape") && v->uses.size() == 1 &&
+           keeps_channels(v->producer)) {
+      user = v->producer;
+      v = user->inputs[0];
     }
-    std::string unique = name;  // weights that several layers share
-    for (int i = 1; std::any_of(sites_.begin(), sites_.end(), [&](const Site& s) { return s.name == unique; }); ++i)
-      unique = name + std::to_string(i);
-    sites_.push_back({v, {reader}, unique});
+    auto it = std::ranges::find(sites_, v, &Site::value);
+    if (it == sites_.end()) {
+      Site site;
+      site.value = v;
+      site.name = name;  // but for weights that several layers share
+      for (int i = 1; std::ranges::find(sites_, site.name, &Site::name) != sites_.end(); ++i)
+        site.name = name + std::to_string(i);
+      it = sites_.insert(sites_.end(), std::move(site));
+    }
+    it->readers.push_back(reader);
+    it->users.push_back(user);
+  }
+  static bool keeps_channels(const ir::Node* reshape) {
+    const TensorType &from = reshape->inputs[0]->type, &to = reshape->outputs[0]->type;
+    if (!from.has_rank() || !to.has_rank() || from.rank() == 0 || to.rank() == 0) return false;
+    const ir::Dim a = from.dims->back(), b = to.dims->back();
+    return a.known() && b.known() && a.value() == b.value();
   }
 
   // The later convolution adds in its epilogue; the other operand is read as INT8 (quant/quantize.cc does the same).
@@ -149,6 +163,30 @@ class Inserter {
     for (const Layer& l : layers_) {
       if (l.node == conv) add_site(other, node, l.name + ":residual");
     }
+  }
+  // Whether x can be divided channel by channel at next to no cost, and the weights of all that read it multiplied.
+  bool can_equalize(const Site& site) const {
+    if (!options_.equalize) return false;
+    for (const ir::Node* reader : site.readers) {
+      const Layer* l = layer_at(reader);
+      if (l == nullptr || is_op(reader, "Conv") || l->weights->type.rank() != 2 || !l->weights->type.concrete())
+        return false;
+      const auto shared = std::ranges::count_if(layers_, [&](const Layer& o) { return o.weights == l->weights; });
+      if (shared != 1) return false;
+    }
+    const ir::Value* v = site.value;  // past the dropout that a step of training has and an engine has not
+    if (is_op(v->producer, "Dropout", kLowpDomain)) v = v->producer->inputs[0];
+    if (is_op(v->producer, "LayerNormalization")) {
+      const int64_t axis = v->producer->attrs.get<ops::LayerNormAttrs>().axis;
+      return axis == -1 || axis == v->type.rank() - 1;
+    }
+    const bool only_layers_read =
+        site.value->uses.size() == site.users.size() && (v == site.value || v->uses.size() == 1);
+    return v->producer != nullptr && is_curved(v->producer) && only_layers_read;
+  }
+  const Layer* layer_at(const ir::Node* node) const {
+    const auto l = std::ranges::find(layers_, node, &Layer::node);
+    return l == layers_.end() ? nullptr : &*l;
   }
   int position(const ir::Node* node) const {
     int i = 0;
@@ -178,12 +216,19 @@ class Inserter {
   void quantize_weights(const Layer& layer) {
     ir::Value*& y = quantized_[layer.weights];
     if (y != nullptr) return;  // shared; all its readers have been changed
-    const std::vector<ir::Node*> readers = layer.weights->uses;
+    // What observes them sees them as they are.
+    std::vector<ir::Node*> readers = layer.weights->uses;
+    std::erase_if(readers, [](const ir::Node* n) { return is_op(n, "ObserveChannels", kLowpDomain); });
     const ir::Node* first =
         *std::min_element(readers.begin(), readers.end(),
                           [&](const ir::Node* a, const ir::Node* b) { return position(a) < position(b); });
     GraphBuilder b(graph_, const_cast<ir::Node*>(first));
-    y = quantized(b, layer.weights, layer.axis, layer.name);
+    ir::Value* w = layer.weights;
+    if (ir::Value* scales = scales_of(layer)) {
+      if (layer.axis == 1) scales = b.op("Unsqueeze", {scales, b.ints({1})});
+      w = b.op("Mul", {w, scales}, {}, kOnnxDomain, layer.name + ":scaled");
+    }
+    y = quantized(b, w, layer.axis, layer.name);
     for (ir::Node* reader : readers) {
       // A table that is looked up too stays float.
       if (reader->op->name == "Gather") continue;
@@ -221,41 +266,77 @@ class Inserter {
     graph_.replace_uses(norm->outputs[0], folded->outputs[0]);
     for (Site& s : sites_) {
       if (s.value == norm->outputs[0]) s.value = folded->outputs[0];
-      std::replace(s.readers.begin(), s.readers.end(), conv, folded);
+      std::ranges::replace(s.readers, conv, folded);
+      std::ranges::replace(s.users, conv, folded);
     }
     graph_.erase(norm);
     graph_.erase(conv);
     return true;
   }
 
-  ir::Value* state(const std::string& name) {
+  ir::Value* state(const std::string& name, Tensor initial) {
     names_.push_back(name);
-    return graph_.add_state(name, Tensor::scalar(0.0F));
+    return graph_.add_state(name, std::move(initial));
+  }
+
+  // The states that say how an activation is rounded, and what they are in this step.
+  void find_range(Site& site) {
+    std::vector<const Layer*> layers;
+    if (can_equalize(site)) {
+      for (const ir::Node* reader : site.readers) layers.push_back(layer_at(reader));
+    }
+    std::vector<ir::Value*> states = {state(site.name + ".low", Tensor::scalar(0.0F)),
+                                      state(site.name + ".high", Tensor::scalar(0.0F))};
+    if (!layers.empty()) {
+      const int64_t channels = layers[0]->weights->type.extents()[static_cast<size_t>(1 - layers[0]->axis)];
+      states.push_back(state(site.name + ".scales", Tensor::zeros(DType::kF32, {channels})));
+    }
+    std::vector<ir::Value*> now = states;
+    if (options_.observe) {
+      GraphBuilder b(graph_, first_user(site));
+      std::vector<ir::Value*> operands = states;
+      operands.insert(operands.begin(), site.value);
+      AttrMap attrs = {{"momentum", options_.momentum}};
+      if (!layers.empty()) {
+        std::vector<int64_t> axes;
+        for (const Layer* l : layers) {
+          operands.push_back(l->weights);
+          axes.push_back(1 - l->axis);
+        }
+        attrs["axes"] = axes;
+      }
+      now = b.op_n(states.size(), layers.empty() ? "ObserveRange" : "ObserveChannels", operands, attrs, kLowpDomain,
+                   site.name + ":observe");
+      for (ir::State& s : graph_.states()) {
+        for (size_t i = 0; i < states.size(); ++i) {
+          if (s.value == states[i]) s.update = now[i];
+        }
+      }
+    }
+    site.low = now[0];
+    site.high = now[1];
+    if (!layers.empty()) site.scales = now[2];
+  }
+  ir::Value* scales_of(const Layer& layer) const {
+    for (const Site& s : sites_) {
+      if (s.scales != nullptr && std::ranges::find(s.readers, layer.node) != s.readers.end()) return s.scales;
+    }
+    return nullptr;
+  }
+  ir::Node* first_user(const Site& site) const {
+    return *std::ranges::min_element(site.users, {}, [&](const ir::Node* n) { return position(n); });
   }
 
   void quantize_activation(const Site& site) {
-    ir::Node* before = *std::min_element(site.readers.begin(), site.readers.end(),
-                                         [&](ir::Node* a, ir::Node* b) { return position(a) < position(b); });
-    GraphBuilder b(graph_, before);
-    ir::Value* low = state(site.name + ".low");
-    ir::Value* high = state(site.name + ".high");
-    if (options_.observe) {
-      const std::vector<ir::Value*> next =
-          b.op_n(2, "ObserveRange", {site.value, low, high}, {{"momentum", options_.momentum}}, kLowpDomain,
-                 site.name + ":observe");
-      for (ir::State& s : graph_.states()) {
-        if (s.value == low) s.update = next[0];
-        if (s.value == high) s.update = next[1];
-      }
-      low = next[0];
-      high = next[1];
-    }
-    ir::Value* y = b.op("FakeQuantize", {site.value, low, high}, {{"levels", int64_t{options_.levels}}}, kLowpDomain,
+    GraphBuilder b(graph_, first_user(site));
+    std::vector<ir::Value*> operands = {site.value, site.low, site.high};
+    if (site.scales != nullptr) operands.push_back(site.scales);
+    ir::Value* y = b.op("FakeQuantize", operands, {{"levels", int64_t{options_.levels}}}, kLowpDomain,
                         site.name + ":fake_quantize");
-    for (ir::Node* reader : site.readers) {
-      for (size_t i = 0; i < reader->inputs.size(); ++i) {
+    for (ir::Node* user : site.users) {
+      for (size_t i = 0; i < user->inputs.size(); ++i) {
         // Weights stand behind the first operand; a residual may be either.
-        if (reader->inputs[i] == site.value && (i == 0 || reader->op->name == "Add")) graph_.set_input(reader, i, y);
+        if (user->inputs[i] == site.value && (i == 0 || user->op->name == "Add")) graph_.set_input(user, i, y);
       }
     }
   }
@@ -270,158 +351,6 @@ class Inserter {
   std::vector<std::string> names_;
 };
 
-// ---- export
-
-// Content of a value that depends on constants alone; invalid where it does not.
-Result<Tensor> content(const ir::Value* v) {
-  if (v->is_constant()) return v->constant;
-  const ir::Node* node = v->producer;
-  if (node == nullptr || !node->op->pure) return Tensor();
-  std::vector<Tensor> operands;
-  std::vector<const Tensor*> inputs;
-  std::vector<const TensorType*> types;
-  for (const ir::Value* in : node->inputs) {
-    operands.emplace_back();
-    if (in == nullptr) continue;
-    LOWP_ASSIGN(operands.back(), content(in));
-    if (!operands.back().valid()) return Tensor();
-  }
-  for (size_t i = 0; i < operands.size(); ++i) {
-    inputs.push_back(node->inputs[i] == nullptr ? nullptr : &operands[i]);
-    types.push_back(node->inputs[i] == nullptr ? nullptr : &node->inputs[i]->type);
-  }
-  LOWP_ASSIGN(Inferred inferred, infer_node(*node, types, inputs, 0));
-  LOWP_ASSIGN(std::vector<Tensor> outputs, evaluate_node(*node, inputs, inferred.types));
-  return outputs[static_cast<size_t>(v->output_index)];
-}
-
-ir::Value* export_activation(GraphBuilder& b, const ir::Node* node, int64_t levels, float low, float high) {
-  const ops::QuantizationSteps steps = ops::activation_steps(low, high, levels);
-  const std::string& name = node->name;
-  ir::Value* x = node->inputs[0];
-  if (levels < 255) {
-    const auto limit = [&](int64_t stored) {
-      return Tensor::scalar(static_cast<float>(stored - steps.zero) * steps.scale);
-    };
-    x = b.op("Clip", {x, b.constant(limit(0), name + ":lo"), b.constant(limit(levels), name + ":hi")}, {}, kOnnxDomain,
-             name + ":clip");
-  }
-  ir::Value* s = b.constant(Tensor::scalar(steps.scale), name + ":scale");
-  ir::Value* z = b.constant(Tensor::scalar(static_cast<uint8_t>(steps.zero)), name + ":zero_point");
-  ir::Value* q = b.op("QuantizeLinear", {x, s, z}, {}, kOnnxDomain, name + ":quantize");
-  return b.op("DequantizeLinear", {q, s, z}, {}, kOnnxDomain, name + ":dequantize");
-}
-
-ir::Value* export_weights(GraphBuilder& b, const ir::Node* node, int64_t axis, const Tensor& w, const Tensor& low,
-                          const Tensor& high) {
-  Tensor values = Tensor::zeros(DType::kI8, w.extents());
-  Tensor scales = Tensor::zeros(DType::kF32, low.extents());
-  for (int64_t c = 0; c < low.size(); ++c)
-    scales.mutable_data<float>()[c] = ops::weight_steps(low.data<float>()[c], high.data<float>()[c]).scale;
-  int64_t inner = 1;
-  for (int i = static_cast<int>(axis) + 1; i < w.rank(); ++i) inner *= w.extent(i);
-  for (int64_t i = 0; i < w.size(); ++i) {
-    const int64_t c = low.rank() == 0 ? 0 : i / inner % low.size();
-    const float steps = std::nearbyint(w.data<float>()[i] / scales.data<float>()[c]);
-    values.mutable_data<int8_t>()[i] = static_cast<int8_t>(std::clamp(steps, -127.0F, 127.0F));
-  }
-  return b.op(
-      "DequantizeLinear",
-      {b.constant(std::move(values), node->name + ":int8"), b.constant(std::move(scales), node->name + ":scale")},
-      {{"axis", axis}}, kOnnxDomain, node->name + ":dequantize");
-}
-
-// Transposes of the weights are done now: kernels are bound to weights that stand behind DequantizeLinear itself.
-Status move_behind_transposes(ir::Graph& graph, ir::Value* y) {
-  const ir::Node* dequantize = y->producer;
-  const int64_t axis = dequantize->attrs.get<ops::QuantizeAttrs>().axis;
-  for (ir::Node* user : std::vector<ir::Node*>(y->uses)) {
-    if (!is_op(user, "Transpose")) continue;
-    const Tensor& values = dequantize->inputs[0]->constant;
-    const TensorType type = values.type();
-    const std::vector<const Tensor*> inputs = {&values};
-    const std::vector<const TensorType*> types = {&type};
-    LOWP_ASSIGN(Inferred inferred, infer_node(*user, types, inputs, 0));
-    LOWP_ASSIGN(std::vector<Tensor> transposed, evaluate_node(*user, inputs, inferred.types));
-    const auto& perm = user->attrs.get<ops::TransposeAttrs>().perm;
-    int64_t moved = values.rank() - 1 - axis;
-    if (perm) moved = std::find(perm->begin(), perm->end(), axis) - perm->begin();
-    GraphBuilder b(graph, user);
-    ir::Value* z = b.op("DequantizeLinear",
-                        {b.constant(std::move(transposed[0]), dequantize->inputs[0]->name), dequantize->inputs[1]},
-                        {{"axis", moved}}, kOnnxDomain, dequantize->name);
-    graph.replace_uses(user->outputs[0], z);
-  }
-  return {};
-}
-
-Status export_node(ir::Graph& graph, ir::Node* node) {
-  const auto a = node->attrs.get<ops::FakeQuantizeAttrs>();
-  LOWP_ASSIGN(const Tensor low, content(node->inputs[1]));
-  LOWP_ASSIGN(const Tensor high, content(node->inputs[2]));
-  if (!low.valid() || !high.valid())
-    return error(Code::kUnsupported, "the range depends on data").with_node(node->name);
-  GraphBuilder b(graph, node);
-  ir::Value* y = nullptr;
-  if (a.symmetric) {
-    LOWP_ASSIGN(const Tensor w, content(node->inputs[0]));
-    if (!w.valid()) return error(Code::kUnsupported, "the weights depend on data").with_node(node->name);
-    for (float v : w.values<float>()) {
-      if (!std::isfinite(v)) return error(Code::kCalibration, "a weight is {}", v).with_node(node->name);
-    }
-    const int64_t axis = a.axis < 0 ? a.axis + w.rank() : a.axis;
-    y = export_weights(b, node, axis, w, low, high);
-  } else {
-    const float from = low.data<float>()[0], to = high.data<float>()[0];
-    if (!std::isfinite(from) || !std::isfinite(to) || (from == 0 && to == 0))
-      return error(Code::kCalibration, "the range is {} to {}: it has not been observed", from, to)
-          .with_node(node->name)
-          .with_hint("train some steps with ranges that are not frozen");
-    y = export_activation(b, node, a.levels, from, to);
-  }
-  graph.replace_uses(node->outputs[0], y);
-  graph.erase(node);
-  return a.symmetric ? move_behind_transposes(graph, y) : Status();
-}
-
-// A channel that training switched off has weights, and with them steps, so small that a bias of common size has more
-// of them than 32 bit hold; the layer could not run in INT8. Such a channel's scale is raised to where its bias stays
-// below 2^29 steps, as quant/quantize.cc does: what its weights lose is beyond what f32 keeps beside that bias.
-Status make_room_for_bias(ir::Graph& graph, const ir::Node* layer) {
-  const bool has_bias = (is_op(layer, "Conv") || is_op(layer, "Gemm")) && layer->input(2) != nullptr;
-  if (!has_bias) return {};
-  const ir::Node* x = layer->inputs[0]->producer;
-  ir::Node* w = layer->inputs[1]->producer;
-  if (!is_op(x, "DequantizeLinear") || !is_op(w, "DequantizeLinear") || !w->inputs[0]->is_constant() ||
-      !w->inputs[1]->is_constant() || !x->inputs[1]->is_constant())
-    return {};
-  LOWP_ASSIGN(const Tensor bias, content(layer->inputs[2]));
-  const Tensor& scales = w->inputs[1]->constant;
-  if (!bias.valid() || bias.size() != scales.size()) return {};
-  const float of_x = x->inputs[1]->constant.data<float>()[0];
-  Tensor raised = scales.clone();
-  Tensor values = w->inputs[0]->constant.clone();
-  const auto axis = static_cast<int>(w->attrs.get<ops::QuantizeAttrs>().axis);
-  int64_t inner = 1;
-  for (int i = axis + 1; i < values.rank(); ++i) inner *= values.extent(i);
-  bool changed = false;
-  for (int64_t c = 0; c < scales.size(); ++c) {
-    const float least = std::abs(bias.data<float>()[c]) / of_x * 0x1p-29F;
-    if (!(scales.data<float>()[c] < least)) continue;
-    raised.mutable_data<float>()[c] = least;
-    changed = true;
-  }
-  if (!changed) return {};
-  for (int64_t i = 0; i < values.size(); ++i) {
-    const int64_t c = i / inner % scales.size();
-    const float steps = static_cast<float>(values.data<int8_t>()[i]) * scales.data<float>()[c];
-    values.mutable_data<int8_t>()[i] = static_cast<int8_t>(std::nearbyint(steps / raised.data<float>()[c]));
-  }
-  graph.set_input(w, 0, graph.add_constant(w->inputs[0]->name, std::move(values)));
-  graph.set_input(w, 1, graph.add_constant(w->inputs[1]->name, std::move(raised)));
-  return {};
-}
-
 }  // namespace
 
 Result<std::vector<std::string>> insert_fake_quantization(ir::Graph& graph, const FakeQuantization& options) {
@@ -430,19 +359,6 @@ Result<std::vector<std::string>> insert_fake_quantization(ir::Graph& graph, cons
   if (!(options.momentum > 0 && options.momentum <= 1))
     return fail(Code::kInvalidArgument, "the momentum of ranges is {}; above 0 to 1 is wanted", options.momentum);
   return Inserter(graph, options).run();
-}
-
-Status export_fake_quantization(ir::Graph& graph) {
-  bool found = false;
-  for (ir::Node* node : graph.node_list()) {
-    if (!is_op(node, "FakeQuantize", kLowpDomain)) continue;
-    LOWP_TRY(export_node(graph, node));
-    found = true;
-  }
-  if (!found) return {};
-  for (const ir::Node* node : graph.node_list()) LOWP_TRY(make_room_for_bias(graph, node));
-  graph.remove_dead();
-  return ir::verify(graph);
 }
 
 }  // namespace lowp::quant

@@ -127,13 +127,24 @@ def test_frozen_batch_norm_keeps_its_statistics_and_trains_its_scale():
     assert not np.array_equal(before["bn1.weight"], after["bn1.weight"])
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (8, 5, 64)])
-def test_engine_computes_what_evaluation_says(shape):
+def feed_forward():
+    """As a transformer has it: channels are equalized behind the norm and behind GELU."""
+    return nn.Sequential(nn.LayerNorm(64), nn.Linear(64, 96), nn.GELU(), nn.Dropout(0.1), nn.Linear(96, 64))
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: nn.OnnxModule(models.mlp()), (64, 64)),  # a loaded model, whose weights are [in, out]
+        (lambda: nn.Sequential(nn.Linear(64, 32), nn.ReLU()), (8, 5, 64)),  # linear layers on three dimensions
+        (feed_forward, (8, 5, 64)),
+    ],
+)
+def test_engine_computes_what_evaluation_says(make, shape):
     nn.seed(SEED)
     rng = np.random.default_rng(SEED)
     x = rng.standard_normal(shape, np.float32)
-    # A loaded model, whose weights are [in, out]; and linear layers on three dimensions.
-    model = nn.OnnxModule(models.mlp()) if len(shape) == 2 else nn.Sequential(nn.Linear(64, 32), nn.ReLU())
+    model = make()
     target = rng.standard_normal(model(x).shape).astype(np.float32)
     trainer = lowp.Trainer(model, nn.MSELoss(), optim.Adam(lr=1e-3), threads=1, qat=Qat())
     for _ in range(20):
@@ -142,6 +153,23 @@ def test_engine_computes_what_evaluation_says(shape):
     (output,) = engine.run({"input": x}).values()
     assert np.mean((output - target) ** 2) == pytest.approx(trainer.evaluate([(x, target)]), rel=1e-3)
     assert trainer.evaluate([(x, target)]) != pytest.approx(np.mean((model(x) - target) ** 2), rel=1e-6)
+
+
+def test_scales_of_channels_are_states_that_follow_the_data():
+    rng = np.random.default_rng(SEED)
+    x, target = (rng.standard_normal((8, 5, 64), np.float32) for _ in range(2))
+    nn.seed(SEED)
+    model = feed_forward()
+    model[0].weight.data[5] = 30.0  # a channel that is far larger than the others
+    trainer = lowp.Trainer(model, nn.MSELoss(), optim.SGD(lr=1e-3), threads=1, qat=Qat())
+    trainer.step(x, target)
+    scales = {n: a for n, a in trainer.state_dict().items() if n.endswith(":input.scales")}
+    assert list(scales) == ["optimizer:1.weight:input.scales", "optimizer:4.weight:input.scales"]
+    assert scales["optimizer:1.weight:input.scales"].argmax() == 5
+    assert not any(n.removeprefix("optimizer:") in trainer.trained for n in scales)
+    plain = lowp.Trainer(model, nn.MSELoss(), optim.SGD(lr=1e-3), threads=1, qat=Qat(equalize=False))
+    plain.step(x, target)
+    assert not any(n.endswith(":input.scales") for n in plain.state_dict())
 
 
 def test_excluded_layers_stay_float():

@@ -238,6 +238,121 @@ TEST(FakeQuantization, ARangeThatWasNeverObservedIsRefused) {
   EXPECT_EQ(quant::export_fake_quantization(*net.graph).code(), Code::kCalibration);
 }
 
+// A transformer's block without attention: x [N, 8, 32] normalized, two products that read it and a shortcut past them,
+// normalized again, 32 -> 48 -> 32 by way of GELU. Some channels are far larger than the others.
+struct Block {
+  std::unique_ptr<ir::Graph> graph = std::make_unique<ir::Graph>();
+  Random random;
+  GraphBuilder b{*graph};
+
+  ir::Value* state(const std::string& name, const Extents& extents, double low, double high) {
+    return graph->add_state(name, test::random_floats(random, extents, low, high));
+  }
+  ir::Value* linear(ir::Value* x, int64_t in, int64_t out, const std::string& name, bool transposed) {
+    ir::Value* w = transposed ? b.op("Transpose", {state(name + ".w", {out, in}, -0.3, 0.3)},
+                                     {{"perm", std::vector<int64_t>{1, 0}}})
+                              : state(name + ".w", {in, out}, -0.3, 0.3);
+    return b.op("Add", {b.op("MatMul", {x, w}, {}, kOnnxDomain, name), state(name + ".b", {out}, -0.1, 0.1)});
+  }
+  ir::Value* norm(ir::Value* x, const std::string& name) {
+    Tensor gamma = test::random_floats(random, {32}, 0.5, 1.5);
+    for (const int64_t c : {3, 17}) gamma.mutable_data<float>()[c] *= 40;
+    return b.op("LayerNormalization",
+                {x, graph->add_state(name + ".gamma", std::move(gamma)), state(name + ".beta", {32}, -0.5, 0.5)}, {},
+                kOnnxDomain, name);
+  }
+  explicit Block(bool dropout) {
+    ir::Value* x = graph->add_input("x", TensorType(DType::kF32, ir::Dims{ir::Dim::symbol("N"), 8, 32}));
+    x = norm(x, "first");
+    auto drop = [&](ir::Value* v) {
+      if (!dropout) return v;
+      return b.op("Dropout", {v, b.constant(Tensor::scalar(int64_t{7})), b.constant(Tensor::scalar(int64_t{1}))},
+                  {{"ratio", 0.1F}}, kLowpDomain);
+    };
+    x = drop(x);
+    ir::Value* y = b.op("Add", {linear(x, 32, 32, "left", true), linear(x, 32, 32, "right", false)});
+    x = norm(b.op("Add", {x, y}), "second");
+    y = drop(b.op("Gelu", {linear(x, 32, 48, "up", true)}));
+    graph->outputs().push_back({"y", linear(y, 48, 32, "down", false)});
+  }
+};
+Tensor tokens(Random& random) { return test::random_floats(random, {4, 8, 32}, -1, 2); }
+
+void make_constant(ir::Graph& graph, runtime::Session& observed) {
+  for (ir::State& s : graph.states()) {
+    const Tensor* content = observed.state(s.name);
+    ASSERT_NE(content, nullptr) << s.name;
+    graph.replace_uses(s.value, graph.add_constant(s.name, content->clone()));
+  }
+  graph.states().clear();
+}
+
+TEST_P(Exported, ChannelsAreEqualized) {
+  const int levels = GetParam();
+  Block block(false);
+  Random random;
+  const Tensor x = tokens(random);  // observed too: what lies beyond a range is not the question here
+  auto exact = test::session_for(*block.graph);
+  const Tensor want = test::run_ok(*exact, {x})[0].clone();
+  std::map<bool, double> error;
+  for (const bool equalize : {false, true}) {
+    quant::FakeQuantization options;
+    options.levels = levels;
+    options.equalize = equalize;
+    std::unique_ptr<ir::Graph> training = block.graph->clone(), evaluation = block.graph->clone();
+    auto names = quant::insert_fake_quantization(*training, options);
+    options.observe = false;
+    auto same = quant::insert_fake_quantization(*evaluation, options);
+    ASSERT_TRUE(names && same);
+    EXPECT_EQ(*names, *same);
+    // left and right read one activation.
+    EXPECT_EQ(names->size(), equalize ? 9U : 6U);
+    EXPECT_EQ(std::ranges::count(*names, "left.w:input.scales"), equalize ? 1 : 0);
+    auto observing = test::session_for(*training);
+    for (int i = 0; i < 3; ++i) test::run_ok(*observing, {x});
+    make_constant(*evaluation, *observing);
+    auto simulated = test::session_for(*evaluation);
+    const Tensor rounded = test::run_ok(*simulated, {x})[0].clone();
+    error[equalize] = test::max_difference(rounded, want);
+
+    std::unique_ptr<ir::Graph> model = evaluation->clone();
+    ASSERT_TRUE(quant::export_fake_quantization(*model).is_ok());
+    EXPECT_EQ(test::count_ops(*model, "FakeQuantize", kLowpDomain), 0);
+    const auto engine =
+        test::compile_ok(*model, test::options_for(runtime::PrecisionMode::kInt8, levels == 127 ? "avx2" : "vnni"));
+    ASSERT_NE(engine, nullptr);
+    int layers = 0;
+    for (const auto& n : engine->graph().nodes()) {
+      EXPECT_NE(n->op->name, "Mul");
+      if (n->precision.requested == DType::kInvalid) continue;
+      EXPECT_EQ(n->precision.executed, DType::kI8) << n->name << ": " << n->precision.reason;
+      ++layers;
+    }
+    EXPECT_EQ(layers, 4);
+    auto session = test::open_session(engine);
+    EXPECT_LE(test::max_difference(test::run_ok(*session, {x})[0], rounded),
+              0.01 * test::largest(ops::to_doubles(rounded)));
+  }
+  EXPECT_LT(error[true], 0.5 * error[false]);
+}
+
+TEST(FakeQuantization, WhatAStepOfTrainingHasBetweenLeavesTheStatesAsTheyAre) {
+  Block plain(false), dropout(true);
+  EXPECT_EQ(inserted(*plain.graph, 255, false), inserted(*dropout.graph, 255, true));
+}
+
+TEST(FakeQuantization, ScalesThatWereNeverObservedAreRefused) {
+  Block block(false);
+  inserted(*block.graph, 255, false);
+  for (ir::State& s : block.graph->states()) {
+    const bool range = s.name.ends_with(".low") || s.name.ends_with(".high");
+    block.graph->replace_uses(s.value,
+                              block.graph->add_constant(s.name, range ? Tensor::scalar(1.0F) : s.initial.clone()));
+  }
+  block.graph->states().clear();
+  EXPECT_EQ(quant::export_fake_quantization(*block.graph).code(), Code::kCalibration);
+}
+
 // In 16 bits too a step trains weights and moves ranges.
 TEST(FakeQuantization, TrainsInMixedPrecision) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {

@@ -167,12 +167,13 @@ class Qat:
     """[qat]: from epoch `start` on, activations and weights are rounded as INT8 will.
 
     `activation_bits` 7 is what runs fastest on CPUs without VNNI; `freeze` counts epochs after which ranges and
-    BatchNorm's statistics stay as they are (0: never).
+    BatchNorm's statistics stay as they are (0: never); `equalize`: see :class:`lowp.quant.Qat`.
     """
 
     start: int = _limited(0, least=0)
     activation_bits: Literal[7, 8] = 8
     freeze: int = _limited(0, least=0)
+    equalize: bool = True
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,7 @@ class Run:
         if frozen and not (self.trainer.qat and self.trainer.qat.frozen):
             self.report(f"epoch {epoch}: ranges and statistics stay as they are from now on")
             self.task.model.freeze_batch_norm()
-        self.trainer.qat = Qat(wanted.activation_bits, frozen=frozen)
+        self.trainer.qat = Qat(wanted.activation_bits, frozen=frozen, equalize=wanted.equalize)
 
     # ---- work
 

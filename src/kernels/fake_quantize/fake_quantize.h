@@ -1,9 +1,10 @@
 // Quantization that is simulated while a network trains (Jacob et al., "Quantization and training of neural networks
 // for efficient integer-arithmetic-only inference", CVPR 2018), and the extremes that ranges follow.
 //
-//   y  = clamp(round_half_even(x / scale), low, high) * scale     (true division; low and high in steps of the scale)
-//   dx = round_half_even(x / scale) in [low, high] ? dy : 0       (straight-through, Bengio et al. 2013)
-// which is DequantizeLinear(QuantizeLinear(x)) of quantize/quantize.h with low and high less the zero point, but for
+//   y  = clamp(round_half_even(x / scale), low, high) * unit      (true division; low and high in steps of the scale)
+//   dx = round_half_even(x / scale) in [low, high] ? dy * (unit / scale) : 0   (straight-through, Bengio et al. 2013)
+// where a step of y is worth what one of x is, unit = scale, unless channels are equalized (quant/fake_quantization.h).
+// So y is DequantizeLinear(QuantizeLinear(x)) of quantize/quantize.h with low and high less the zero point, but for
 // NaN, which stays NaN: a step of training that went wrong must be noticed.
 #pragma once
 
@@ -21,6 +22,7 @@ struct FakeQuantizeArgs {
   const float* scale = nullptr;
   const float* low = nullptr;
   const float* high = nullptr;
+  const float* unit = nullptr;  // null: scale
 };
 // y may be x.
 void fake_quantize(const FakeQuantizeArgs& args, const void* x, void* y, int threads);
@@ -29,5 +31,8 @@ void fake_quantize_gradient(const FakeQuantizeArgs& args, const void* dy, const 
 
 // Least and greatest of 0 and n numbers, NaN ignored.
 void extremes_with_zero(DType dtype, const void* x, int64_t n, float* low, float* high, int threads);
+// The same for each channel of x [rows, channels].
+void channel_extremes_with_zero(DType dtype, const void* x, int64_t rows, int64_t channels, float* low, float* high,
+                                int threads);
 
 }  // namespace lowp::kernels
