@@ -24,9 +24,9 @@ class Qat:
         activation_bits: 8, or 7, which is faster on CPUs without VNNI.
         momentum: what one batch's extremes count for in a range.
         frozen: ranges stay as they are.
-        equalize: the channels of transformers' activations are divided by scales that follow the data, and their weights
-            multiplied by them, so that a few large ones do not leave the others too few steps (SmoothQuant, Xiao et
-            al. 2023). It costs the engine nothing.
+        equalize: the channels of transformers' activations are divided by scales that follow the data, and their
+            weights multiplied by them, so that a few large ones do not leave the others too few steps (SmoothQuant,
+            Xiao et al. 2023). It costs the engine nothing.
         exclude: layers that stay float: paths of modules ("layer1.0.conv1"; "layer1" is all in it), or names of nodes.
     """
 
