@@ -1,16 +1,15 @@
 // What quantization-aware training sees of an activation whose channels it equalizes (quant/fake_quantization.h).
 //
-// lowp.ObserveChannels(x [..., C], low f32 [], high f32 [], scales f32 [C], w f32..., at least one) {momentum, reach,
-// axes} -> next low, next high, next scales.
+// lowp.ObserveChannels(x [..., C], low f32 [], high f32 [], scales f32 [C], w f32..., at least one) {momentum, axes} ->
+// next low, next high, next scales.
 //
-// Scales follow sqrt(m[c] / max |w[c, ...]|): SmoothQuant's (Xiao et al., ICML 2023) with the strength 1/2. m[c] is the
-// channel's largest value or `reach` times its lowest, whichever is more. axes[i] is the axis of w[i], [C, N] or [N,
-// C], along which the channels lie. A channel that is zero throughout, or whose weights are, keeps its scale. low and
-// high follow the extremes of x / next scales, as those of lowp.ObserveRange do. All begin as they are first, which is
-// told from low == high == 0 and from scales of 0; then they are averaged: a + momentum * (b - a). Scales that nothing
-// is known of become 1. NaN is ignored.
+// Scales follow sqrt(max |x[..., c]| / max |w[c, ...]|): SmoothQuant's (Xiao et al., ICML 2023) with the strength 1/2.
+// axes[i] is the axis of w[i], [C, N] or [N, C], along which the channels lie. A channel that is zero throughout, or
+// whose weights are, keeps its scale. low and high follow the extremes of x / next scales, as those of
+// lowp.ObserveRange do. All begin as they are first, which is told from low == high == 0 and from scales of 0; then
+// they are averaged: a + momentum * (b - a). Scales that nothing is known of become 1. NaN is ignored.
 //
-// Nothing of it has a gradient: in exact arithmetic a layer's result does not depend on scales.
+// Its results count as constants: in exact arithmetic a layer's result does not depend on scales.
 #include <algorithm>
 #include <cmath>
 
@@ -29,12 +28,11 @@ constexpr int kMostWeights = 1 << 20;
 
 struct ObserveChannelsAttrs {
   float momentum = 0.1F;
-  float reach = 1;
   std::vector<int64_t> axes;
   bool operator==(const ObserveChannelsAttrs&) const = default;
   static constexpr auto fields() {
     using S = ObserveChannelsAttrs;
-    return std::tuple(ir::field("momentum", &S::momentum), ir::field("reach", &S::reach), ir::field("axes", &S::axes));
+    return std::tuple(ir::field("momentum", &S::momentum), ir::field("axes", &S::axes));
   }
 };
 
@@ -43,7 +41,6 @@ Status infer(InferContext& ctx) {
   LOWP_TRY(want_float(ctx, 0));
   if (!(a.momentum > 0 && a.momentum <= 1))
     return error(Code::kInvalidModel, "momentum is {}, above 0 to 1 is wanted", a.momentum);
-  if (!(a.reach > 0)) return error(Code::kInvalidModel, "reach is {}, above 0 is wanted", a.reach);
   if (a.axes.size() + kWeights != ctx.inputs())
     return error(Code::kInvalidModel, "there are {} axes for {} weights", a.axes.size(), ctx.inputs() - kWeights);
   for (size_t i = kLow; i < ctx.inputs(); ++i) LOWP_TRY(want_dtype(ctx, i, DType::kF32));
@@ -71,9 +68,12 @@ Status infer(InferContext& ctx) {
 
 // tops[c] = max(tops[c], |w[c, ...]|).
 void take_in(const float* w, int64_t channels, int64_t others, bool transposed, float* tops) {
-  for (int64_t i = 0; i < channels * others; ++i) {
-    float& top = tops[transposed ? i % channels : i / others];
-    top = std::max(top, std::abs(w[i]));  // the first operand where w[i] is NaN
+  const int64_t outer = transposed ? others : channels, inner = transposed ? channels : others;
+  for (int64_t i = 0; i < outer; ++i) {
+    for (int64_t j = 0; j < inner; ++j) {
+      float& top = tops[transposed ? j : i];
+      top = std::max(top, std::abs(*w++));  // the first operand where *w is NaN
+    }
   }
 }
 
@@ -86,7 +86,7 @@ void follow(const ObserveChannelsAttrs& a, int64_t channels, const float* lows, 
             const States& s) {
   float least = 0, most = 0;
   for (int64_t c = 0; c < channels; ++c) {
-    const float magnitude = std::max(-lows[c] * a.reach, highs[c]), was = s.scales[c];
+    const float magnitude = std::max(-lows[c], highs[c]), was = s.scales[c];
     float scale = was;
     if (magnitude > 0 && tops[c] > 0) {
       const float now = std::clamp(std::sqrt(magnitude / tops[c]), 1 / kMostScale, kMostScale);
@@ -153,7 +153,7 @@ std::vector<Sample> samples() {
   std::vector<Sample> list;
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     for (const bool first : {false, true}) {
-      Sample s{{{"axes", std::vector<int64_t>{1, 0}}, {"reach", 4.0F}},
+      Sample s{{{"axes", std::vector<int64_t>{1, 0}}},
                {{dtype, {2, 3, 37}, -3, 3},
                 {DType::kF32, {}, -2, 0},
                 {DType::kF32, {}, 0, 2},
