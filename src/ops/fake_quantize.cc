@@ -48,12 +48,9 @@ std::pair<float, float> next_range(float momentum, float low, float high, float 
 namespace {
 
 Status infer_scales(InferContext& ctx, size_t x) {
-  LOWP_TRY(want_dtype(ctx, x + 3, ctx.dtype(x) == DType::kF64 ? DType::kF64 : DType::kF32));
-  for (size_t i = x + 1; i <= x + 2; ++i) {
-    if (ctx.has_rank(i) && ctx.type(i).rank() != 0)
-      return error(Code::kShapeMismatch, "input {} has shape {}, beside scales a scalar is wanted", i,
-                   ctx.type(i).to_string());
-  }
+  const DType dtype = ctx.dtype(x) == DType::kF64 ? DType::kF64 : DType::kF32;
+  LOWP_TRY(want_dtype(ctx, x + 3, dtype));
+  for (size_t i = x + 1; i <= x + 2; ++i) LOWP_TRY(want_scalar(ctx, i, dtype));
   if (!ctx.has_rank(x) || !ctx.has_rank(x + 3)) return {};
   if (ctx.type(x).rank() < 1 || ctx.type(x + 3).rank() != 1 ||
       !ir::may_be_equal(ctx.dims(x).back(), ctx.dims(x + 3)[0]))
@@ -107,17 +104,12 @@ struct Split {
 };
 Split split_of(const FakeQuantizeAttrs& a, const Extents& x, const Extents& low, bool scales) {
   Split s;
-  if (scales) {
-    s.channels = x.back();
-    s.inner = 1;
-    s.outer = ir::element_count(x) / std::max<int64_t>(s.channels, 1);
-    return s;
-  }
-  if (low.empty()) {
+  if (low.empty() && !scales) {
     s.inner = ir::element_count(x);
     return s;
   }
-  const auto axis = static_cast<size_t>(a.axis < 0 ? a.axis + static_cast<int64_t>(x.size()) : a.axis);
+  const int64_t along = scales ? -1 : a.axis;
+  const auto axis = static_cast<size_t>(along < 0 ? along + static_cast<int64_t>(x.size()) : along);
   for (size_t i = 0; i < x.size(); ++i) (i < axis ? s.outer : i == axis ? s.channels : s.inner) *= x[i];
   return s;
 }

@@ -43,11 +43,8 @@ Status infer(InferContext& ctx) {
     return error(Code::kInvalidModel, "momentum is {}, above 0 to 1 is wanted", a.momentum);
   if (a.axes.size() + kWeights != ctx.inputs())
     return error(Code::kInvalidModel, "there are {} axes for {} weights", a.axes.size(), ctx.inputs() - kWeights);
-  for (size_t i = kLow; i < ctx.inputs(); ++i) LOWP_TRY(want_dtype(ctx, i, DType::kF32));
-  for (size_t i : {kLow, kHigh}) {
-    if (ctx.has_rank(i) && ctx.type(i).rank() != 0)
-      return error(Code::kShapeMismatch, "input {} has shape {}, a scalar is wanted", i, ctx.type(i).to_string());
-  }
+  for (size_t i : {kLow, kHigh}) LOWP_TRY(want_scalar(ctx, i, DType::kF32));
+  for (size_t i = kScales; i < ctx.inputs(); ++i) LOWP_TRY(want_dtype(ctx, i, DType::kF32));
   auto matches = [&](size_t i, int64_t rank, int64_t axis) -> Status {
     if (!ctx.has_rank(i)) return {};
     if (ctx.type(i).rank() != rank || axis < 0 || axis >= rank ||

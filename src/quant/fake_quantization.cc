@@ -182,7 +182,7 @@ class Inserter {
     }
     const bool only_layers_read =
         site.value->uses.size() == site.users.size() && (v == site.value || v->uses.size() == 1);
-    return v->producer != nullptr && is_curved(v->producer) && only_layers_read;
+    return is_curved(v->producer) && only_layers_read;
   }
   const Layer* layer_at(const ir::Node* node) const {
     const auto l = std::ranges::find(layers_, node, &Layer::node);
@@ -195,6 +195,10 @@ class Inserter {
       ++i;
     }
     return i;
+  }
+
+  ir::Node* first_of(const std::vector<ir::Node*>& nodes) const {
+    return *std::ranges::min_element(nodes, {}, [&](const ir::Node* n) { return position(n); });
   }
 
   // ---- what becomes of it
@@ -219,10 +223,7 @@ class Inserter {
     // What observes them sees them as they are.
     std::vector<ir::Node*> readers = layer.weights->uses;
     std::erase_if(readers, [](const ir::Node* n) { return is_op(n, "ObserveChannels", kLowpDomain); });
-    const ir::Node* first =
-        *std::min_element(readers.begin(), readers.end(),
-                          [&](const ir::Node* a, const ir::Node* b) { return position(a) < position(b); });
-    GraphBuilder b(graph_, const_cast<ir::Node*>(first));
+    GraphBuilder b(graph_, first_of(readers));
     ir::Value* w = layer.weights;
     if (ir::Value* scales = scales_of(layer)) {
       if (layer.axis == 1) scales = b.op("Unsqueeze", {scales, b.ints({1})});
@@ -293,7 +294,7 @@ class Inserter {
     }
     std::vector<ir::Value*> now = states;
     if (options_.observe) {
-      GraphBuilder b(graph_, first_user(site));
+      GraphBuilder b(graph_, first_of(site.users));
       std::vector<ir::Value*> operands = states;
       operands.insert(operands.begin(), site.value);
       AttrMap attrs = {{"momentum", options_.momentum}};
@@ -323,12 +324,9 @@ class Inserter {
     }
     return nullptr;
   }
-  ir::Node* first_user(const Site& site) const {
-    return *std::ranges::min_element(site.users, {}, [&](const ir::Node* n) { return position(n); });
-  }
 
   void quantize_activation(const Site& site) {
-    GraphBuilder b(graph_, first_user(site));
+    GraphBuilder b(graph_, first_of(site.users));
     std::vector<ir::Value*> operands = {site.value, site.low, site.high};
     if (site.scales != nullptr) operands.push_back(site.scales);
     ir::Value* y = b.op("FakeQuantize", operands, {{"levels", int64_t{options_.levels}}}, kLowpDomain,

@@ -25,7 +25,7 @@ struct FakeQuantization {
 //   activations   x -> FakeQuantize, ranges being the states "<w>:input.low" and "<w>:input.high"; a value that several
 //                 layers read has one range, named after the first. So has the shortcut of a residual block that is
 //                 added to a convolution's result ("<w>:residual.low"), unless a layer reads it too.
-//                 Behind a layer normalization or GELU and its like, where only products read them, the channels are
+//                 Behind a layer normalization, or GELU and its like where only products read it, channels are
 //                 equalized (equalize.h): x / scales is what is rounded, and w scales, scales being the state
 //                 "<w>:input.scales" (ops/observe_channels.cc says what it follows).
 //   Conv -> BatchNormalization (running statistics: batch norm is frozen) becomes one convolution with weights

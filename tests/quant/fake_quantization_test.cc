@@ -105,6 +105,16 @@ std::vector<std::string> inserted(ir::Graph& graph, int levels, bool observe,
 
 Tensor batch(Random& random) { return test::random_floats(random, {4, 3, 12, 12}, -1, 2); }
 
+// States become the constants that a session has for them.
+void make_constant(ir::Graph& graph, runtime::Session& observed) {
+  for (ir::State& s : graph.states()) {
+    const Tensor* content = observed.state(s.name);
+    ASSERT_NE(content, nullptr) << s.name;
+    graph.replace_uses(s.value, graph.add_constant(s.name, content->clone()));
+  }
+  graph.states().clear();
+}
+
 class Exported : public testing::TestWithParam<int> {};
 
 TEST_P(Exported, EngineHasTheTrainedScalesAndResults) {
@@ -117,12 +127,7 @@ TEST_P(Exported, EngineHasTheTrainedScalesAndResults) {
   auto observing = test::session_for(*net.graph);
   for (int i = 0; i < 5; ++i) test::run_ok(*observing, {batch(net.random)});
   // The evaluation graph with the ranges as constants, before and after export.
-  for (ir::State& s : evaluation->states()) {
-    const Tensor* content = observing->state(s.name);
-    ASSERT_NE(content, nullptr) << s.name;
-    evaluation->replace_uses(s.value, evaluation->add_constant(s.name, content->clone()));
-  }
-  evaluation->states().clear();
+  make_constant(*evaluation, *observing);
   std::unique_ptr<ir::Graph> model = evaluation->clone();
   ASSERT_TRUE(quant::export_fake_quantization(*model).is_ok());
   EXPECT_EQ(test::count_ops(*model, "FakeQuantize", kLowpDomain), 0);
@@ -277,15 +282,6 @@ struct Block {
   }
 };
 Tensor tokens(Random& random) { return test::random_floats(random, {4, 8, 32}, -1, 2); }
-
-void make_constant(ir::Graph& graph, runtime::Session& observed) {
-  for (ir::State& s : graph.states()) {
-    const Tensor* content = observed.state(s.name);
-    ASSERT_NE(content, nullptr) << s.name;
-    graph.replace_uses(s.value, graph.add_constant(s.name, content->clone()));
-  }
-  graph.states().clear();
-}
 
 TEST_P(Exported, ChannelsAreEqualized) {
   const int levels = GetParam();
