@@ -11,6 +11,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace lowp {
 namespace {
@@ -19,10 +23,11 @@ struct TargetRow {
   std::string_view name;
   bool vnni;
   bool bf16;
+  bool amx;
 };
 
 constexpr std::array<TargetRow, kTargetCount> kRows = {{
-#define LOWP_TARGET_ROW(name, vnni, bf16, lanes) {#name, vnni, bf16},
+#define LOWP_TARGET_ROW(name, vnni, bf16, amx) {#name, vnni, bf16, amx},
 #include "base/targets.inc"
 #undef LOWP_TARGET_ROW
 }};
@@ -33,6 +38,7 @@ struct Features {
   bool avx512 = false;  // F, BW, VL, DQ
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
+  bool avx512_amx = false;  // tiles of s8 and bf16, whose registers this process may use
 };
 
 #if defined(__x86_64__)
@@ -57,6 +63,18 @@ uint64_t saved_state() {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
+// Linux gives the 8 KB of tile registers to processes that ask (Documentation/arch/x86/xstate.rst). It refuses where a
+// thread's alternate signal stack is too small for them.
+bool may_use_tiles() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr int kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 // Bit numbers: Intel SDM volume 2A, CPUID.
 Features detect() {
   Features f;
@@ -74,6 +92,9 @@ Features detect() {
       f.avx2 && zmm_saved && bit(seven.ebx, 16) && bit(seven.ebx, 17) && bit(seven.ebx, 30) && bit(seven.ebx, 31);
   f.avx512_vnni = f.avx512 && bit(seven.ecx, 11);
   f.avx512_bf16 = f.avx512_vnni && bit(seven_one.eax, 5);
+  const bool tiles_saved = (state & 0x60000) == 0x60000;  // their configuration and their data
+  const bool tiles = bit(seven.edx, 24) && bit(seven.edx, 25) && bit(seven.edx, 22);  // AMX-TILE, -INT8, -BF16
+  f.avx512_amx = f.avx512_bf16 && tiles_saved && tiles && may_use_tiles();
   return f;
 }
 
@@ -97,12 +118,14 @@ std::string brand_string() { return {}; }
 bool runs(Target target, const Features& f) {
   switch (target) {
     case Target::k_scalar:
-    case Target::k_emu512: return true;
+    case Target::k_emu512:
+    case Target::k_emu_amx: return true;
     case Target::k_avx2: return f.avx2;
     case Target::k_avx2_vnni: return f.avx_vnni;
     case Target::k_avx512: return f.avx512;
     case Target::k_avx512_vnni: return f.avx512_vnni;
     case Target::k_avx512_bf16: return f.avx512_bf16;
+    case Target::k_avx512_amx: return f.avx512_amx;
     case Target::kCount: break;
   }
   return false;
@@ -134,7 +157,7 @@ Result<Target> choose_target() {
   }
   Target best = Target::k_scalar;
   for (Target t : supported_targets()) {
-    if (t != Target::k_emu512) best = t;
+    if (t != Target::k_emu512 && t != Target::k_emu_amx) best = t;
   }
   return best;
 }
@@ -155,6 +178,7 @@ std::optional<Target> target_from_name(std::string_view name) {
 
 bool target_has_vnni(Target target) { return row(target).vnni; }
 bool target_has_bf16(Target target) { return row(target).bf16; }
+bool target_has_amx(Target target) { return row(target).amx; }
 
 std::span<const Target> supported_targets() {
   static const std::vector<Target> kTargets = [] {

@@ -11,7 +11,7 @@
 namespace lowp {
 
 enum class Target : int {
-#define LOWP_TARGET_ROW(name, vnni, bf16, lanes) k_##name,
+#define LOWP_TARGET_ROW(name, vnni, bf16, amx) k_##name,
 #include "base/targets.inc"
 #undef LOWP_TARGET_ROW
   kCount
@@ -22,13 +22,14 @@ std::string_view target_name(Target target);
 std::optional<Target> target_from_name(std::string_view name);
 bool target_has_vnni(Target target);
 bool target_has_bf16(Target target);
+bool target_has_amx(Target target);  // INT8 and BF16 products in tiles
 
-// Whether this CPU (and operating system) can run the target; scalar and emu512 run anywhere.
+// Whether this CPU (and operating system) can run the target; scalar, emu512 and emu_amx run anywhere.
 bool target_supported(Target target);
 // Every target that runs here, in the order of targets.inc.
 std::span<const Target> supported_targets();
 
-// The target that kernels use: LOWP_ISA where it is set, else the last supported hardware target (never emu512).
+// The target that kernels use: LOWP_ISA where it is set, else the last supported hardware target (never an emulated one).
 // An unknown or unsupported LOWP_ISA is an error that lists what runs here.
 Result<Target> selected_target();
 // As selected_target(), throwing InternalError; for code behind a border that has already checked.

@@ -1,7 +1,7 @@
 // Choosing a family's table for the active target, and splitting work over threads.
 //
 // The families other than gemm, conv and depthwise are written over 16-lane vectors (simd/vec.h), which come in three
-// kinds: plain C++ (targets scalar and emu512), two registers (avx2, avx2_vnni) and one (avx512 and its extensions).
+// kinds: plain C++ (targets scalar, emu512 and emu_amx), two registers (avx2, avx2_vnni) and one (avx512 and its extensions).
 // Such a family has one table a kind, in <family>/{scalar,avx2,avx512}.cc.
 #pragma once
 
@@ -36,7 +36,8 @@ const Table* select_table(const Table* plain, const Table* avx2, const Table* av
     case Target::k_avx2_vnni: return avx2;
     case Target::k_avx512:
     case Target::k_avx512_vnni:
-    case Target::k_avx512_bf16: return avx512;
+    case Target::k_avx512_bf16:
+    case Target::k_avx512_amx: return avx512;
     default: return plain;
   }
 }

@@ -21,6 +21,7 @@ TEST(Cpu, Names) {
   EXPECT_FALSE(cpu_name().empty());
   EXPECT_TRUE(target_supported(Target::k_scalar));
   EXPECT_TRUE(target_supported(Target::k_emu512));
+  EXPECT_TRUE(target_supported(Target::k_emu_amx));
 }
 
 #if defined(__x86_64__)
@@ -48,6 +49,7 @@ int in_child(const char* isa, int (*body)()) {
 
 TEST(Cpu, IsaOverride) {
   EXPECT_EQ(in_child("scalar", [] { return selected_target() == Target::k_scalar ? 0 : 1; }), 0);
+  EXPECT_EQ(in_child("emu_amx", [] { return selected_target() == Target::k_emu_amx ? 0 : 1; }), 0);
   EXPECT_EQ(in_child("emu512", [] { return selected_target() == Target::k_emu512 ? 0 : 1; }), 0);
   EXPECT_EQ(in_child("nonsense",
                      [] {
@@ -60,7 +62,7 @@ TEST(Cpu, IsaOverride) {
   EXPECT_EQ(
       in_child(
           "",
-          [] { return selected_target() == supported_targets().back() || supported_targets().size() == 2 ? 0 : 1; }),
+          [] { return selected_target() == supported_targets().back() || supported_targets().size() == 3 ? 0 : 1; }),
       0);
 }
 

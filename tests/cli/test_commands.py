@@ -196,7 +196,7 @@ def test_doctor():
     report = command.ok_json("doctor")
     assert report["targets_agree"] is True
     names = [t["name"] for t in report["targets"]]
-    assert report["target"] in names and {"scalar", "emu512"} <= set(names)
+    assert report["target"] in names and {"scalar", "emu512", "emu_amx"} <= set(names)
     assert len({t["digest"] for t in report["targets"]}) == 1
     assert "the same bits" in command.ok("doctor")
     for name in names:

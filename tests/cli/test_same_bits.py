@@ -37,20 +37,21 @@ def test_small_models(network, precision, targets, request, tmp_path):
     report = command.ok_json("compile", files.onnx, "-o", engine, "--precision", precision, *options)
     executed = {layer["executed"] for layer in report["layers"]}
     assert {"fp32": "f32", "fp16": "f16", "int8": "i8"}[precision] in executed
-    every = list(dict.fromkeys(["scalar", "emu512", "avx2", *targets]))
+    every = list(dict.fromkeys(["scalar", "emu512", "emu_amx", "avx2", *targets]))
     outputs, differ = differing(engine, files.input, every, [1, 2], tmp_path)
     assert outputs and not differ
 
 
 @pytest.mark.parametrize("network", ["mobile", "transformer"])
-def test_bf16_has_two_classes(network, targets, request, tmp_path):
-    """Targets with a BF16 dot product, real or emulated, agree; so do those that calculate in FP32."""
+def test_bf16_has_three_classes(network, targets, request, tmp_path):
+    """Targets with a BF16 dot product, real or emulated, agree; so do those with tiles, and those that calculate in FP32."""
     files = request.getfixturevalue(network)
     engine = tmp_path / "m.lowp"
     report = command.ok_json("compile", files.onnx, "-o", engine, "--precision", "bf16")
     assert "bf16" in {layer["executed"] for layer in report["layers"]}
-    native = [t for t in targets if t in ("emu512", "avx512_bf16")]
-    for group in (native, [t for t in targets if t not in native]):
+    pairs = [t for t in targets if t in ("emu512", "avx512_bf16")]
+    tiles = [t for t in targets if t in ("emu_amx", "avx512_amx")]
+    for group in (pairs, tiles, [t for t in targets if t not in pairs + tiles]):
         outputs, differ = differing(engine, files.input, group, [1, 2], tmp_path)
         assert outputs and not differ
 

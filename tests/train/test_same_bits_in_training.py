@@ -45,6 +45,11 @@ def emulated():
     return digests("emu512")
 
 
+@pytest.fixture(scope="module")
+def emulated_tiles():
+    return digests("emu_amx")
+
+
 def of(precisions, lines):
     return [line for line in lines.splitlines() if line.split()[0] in precisions]
 
@@ -55,10 +60,16 @@ def test_bits(isa, plain):
     assert digests(isa) == plain
 
 
-def test_emulated_bits(plain, emulated):
-    assert of(["fp32", "fp16"], emulated) == of(["fp32", "fp16"], plain)
-    assert of(["bf16"], emulated) != of(["bf16"], plain)
+def test_emulated_bits(plain, emulated, emulated_tiles):
+    for lines in (emulated, emulated_tiles):
+        assert of(["fp32", "fp16"], lines) == of(["fp32", "fp16"], plain)
+        assert of(["bf16"], lines) != of(["bf16"], plain)
+    assert of(["bf16"], emulated) != of(["bf16"], emulated_tiles)
 
 
 def test_bf16_has_the_bits_of_its_emulation(emulated):
     assert digests("avx512_bf16") == emulated
+
+
+def test_bf16_in_tiles_has_the_bits_of_its_emulation(emulated_tiles):
+    assert digests("avx512_amx") == emulated_tiles

@@ -39,7 +39,12 @@ int64_t queries_per_task(const AttentionArgs& a, int threads) {
 AttentionTable::Head head_function(bool s16) {
   if (!s16) return LOWP_SELECT_TABLE(attention_table).f32;
   const Target target = active_target();
-  if (target == Target::k_avx512_vnni || target == Target::k_avx512_bf16) return avx512_vnni::attention_table.s16;
+  switch (target) {
+    case Target::k_avx512_vnni:
+    case Target::k_avx512_bf16:
+    case Target::k_avx512_amx: return avx512_vnni::attention_table.s16;
+    default: break;
+  }
   return LOWP_SELECT_TABLE(attention_table).s16;
 }
 

@@ -141,6 +141,7 @@ GemmJob job_of(const ConvArgs& a, const Geometry& g) {
   job.int8_class = a.int8_class;
   job.rows = g.padded_copy ? padded_rows : g.pointwise ? pointwise_rows : tap_rows;
   if (job.taps == 1) job.row_bytes = a.stride_w * a.in_ld * static_cast<int64_t>(g.bytes);  // within a line
+  job.even = g.pointwise;
   job.slack = g.padded_copy;
   job.ldc = a.out_ld;
   if (a.out_line != 0) job.run = output_run;

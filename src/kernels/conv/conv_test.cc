@@ -110,13 +110,15 @@ void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
   a.epilogue = epilogue.e;
   const size_t count = static_cast<size_t>((pixels - 1) * a.out_ld + s.out_c);
   const size_t bytes = count * static_cast<size_t>(dtype_bits(a.epilogue.out)) / 8;
-  std::vector<uint8_t> want[2] = {std::vector<uint8_t>(bytes, 0xcd), std::vector<uint8_t>(bytes, 0xcd)};
-  for (bool dot : {false, true}) {
-    a.out = want[dot].data();
-    reference::conv(a, dot);
+  std::vector<uint8_t> want[kBF16Products];
+  for (BF16Products bf16 : {BF16Products::kExpanded, BF16Products::kPairs, BF16Products::kTiles}) {
+    std::vector<uint8_t>& w = want[static_cast<size_t>(bf16)];
+    w.assign(bytes, 0xcd);
+    a.out = w.data();
+    reference::conv(a, bf16);
   }
   on_every_target([&](Target target) {
-    const bool dot = gemm_table(target)->bf16_dot != nullptr;
+    const auto bf16 = static_cast<size_t>(bf16_products(target));
     for (int threads : {1, 2, 3}) {
       if (every_choice && threads == 2) continue;
       a.choice = {};
@@ -133,7 +135,7 @@ void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
         a.choice = choice;
         GuardedBuffer scratch(conv_scratch(a, threads), 64);
         conv(a, scratch.data(), threads);
-        ASSERT_TRUE(same_bits(a.epilogue.out, want[dot].data(), got.data(), count))
+        ASSERT_TRUE(same_bits(a.epilogue.out, want[bf16].data(), got.data(), count))
             << threads << " threads, " << choice_text(choice);
       }
     }

@@ -20,6 +20,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/gemm/gemm.h"
 
 namespace lowp::kernels {
 
@@ -63,9 +64,9 @@ size_t conv_weight_gradient_scratch(const ConvWeightGradientArgs& args, int thre
 void conv_weight_gradient(const ConvWeightGradientArgs& args, void* scratch, int threads);
 
 namespace reference {
-// bf16_dot: as targets with vdpbf16ps.
-void conv_input_gradient(const ConvInputGradientArgs& args, bool bf16_dot);
-void conv_weight_gradient(const ConvWeightGradientArgs& args, bool bf16_dot);
+// bf16: how bf16 operands are multiplied; gradients of weights are taken in pairs where those of inputs are in tiles.
+void conv_input_gradient(const ConvInputGradientArgs& args, BF16Products bf16);
+void conv_weight_gradient(const ConvWeightGradientArgs& args, BF16Products bf16);
 }  // namespace reference
 
 }  // namespace lowp::kernels

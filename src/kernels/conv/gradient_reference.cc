@@ -26,22 +26,31 @@ void put(DType dtype, void* p, int64_t i, float v) {
   }
 }
 
-// A sum in blocks of 256 terms, which are taken in pairs where bf16_dot.
+// A sum in blocks of 256 terms, or of 32 in tiles.
 class Sum {
  public:
-  explicit Sum(bool bf16_dot) : bf16_dot_(bf16_dot) {}
+  explicit Sum(BF16Products bf16) : bf16_(bf16) {}
   void fma(float a, float b) {
-    if (!bf16_dot_) return add_to(std::fma(a, b, p_));
-    a_[half_] = a;
-    b_[half_] = b;
-    half_ = 1 - half_;
-    add_to(half_ == 0 ? dot_bf16(p_, a_, b_) : p_);
+    if (bf16_ == BF16Products::kExpanded) return add_to(std::fma(a, b, p_));
+    a_[held_] = a;
+    b_[held_] = b;
+    ++held_;
+    if (bf16_ == BF16Products::kTiles) {
+      if (held_ == 32) add_tile();
+      return;
+    }
+    if (held_ == 2) take_pair();
+    add_to(p_);
   }
   void add(float a) { add_to(p_ + a); }
   float result() {
-    if (half_ == 1) {
+    if (bf16_ == BF16Products::kTiles) {
+      add_tile();
+      return s_;
+    }
+    if (held_ == 1) {
       a_[1] = b_[1] = 0;
-      p_ = dot_bf16(p_, a_, b_);
+      take_pair();
     }
     return terms_ == 0 ? s_ : blocks_ == 0 ? p_ : s_ + p_;
   }
@@ -54,10 +63,18 @@ class Sum {
     p_ = 0;
     terms_ = 0;
   }
-  bool bf16_dot_;
+  void take_pair() {
+    p_ = dot_bf16(p_, {a_[0], a_[1]}, {b_[0], b_[1]});
+    held_ = 0;
+  }
+  void add_tile() {
+    s_ = tile_bf16(s_, a_, b_, held_);
+    held_ = 0;
+  }
+  BF16Products bf16_;
   float s_ = 0, p_ = 0;
-  float a_[2] = {}, b_[2] = {};
-  int half_ = 0;
+  float a_[32] = {}, b_[32] = {};  // terms that wait for others
+  int held_ = 0;
   int64_t terms_ = 0, blocks_ = 0;
 };
 
@@ -82,10 +99,10 @@ ConvArgs turned(const ConvInputGradientArgs& a) {
 
 }  // namespace
 
-void conv_input_gradient(const ConvInputGradientArgs& a, bool bf16_dot) {
-  bf16_dot = bf16_dot && a.dy_dtype == DType::kBF16 && a.w_dtype == DType::kBF16 && !a.shape.depthwise();
+void conv_input_gradient(const ConvInputGradientArgs& a, BF16Products bf16) {
+  if (a.dy_dtype != DType::kBF16 || a.w_dtype != DType::kBF16 || a.shape.depthwise()) bf16 = BF16Products::kExpanded;
   const ConvShape& s = a.shape;
-  if (!bf16_dot && winograd_fits(turned(a))) {
+  if (bf16 == BF16Products::kExpanded && winograd_fits(turned(a))) {
     std::vector<float> filters;
     for (int64_t c = 0; c < s.in_c; ++c) {
       for (int64_t o = 0; o < s.out_c; ++o) {
@@ -100,7 +117,7 @@ void conv_input_gradient(const ConvInputGradientArgs& a, bool bf16_dot) {
     for (int64_t ih = 0; ih < s.in_h; ++ih)
       for (int64_t iw = 0; iw < s.in_w; ++iw)
         for (int64_t c = 0; c < s.in_c; ++c) {
-          Sum sum(bf16_dot);
+          Sum sum(bf16);
           for (int64_t kh = s.kernel_h; kh-- > 0;)
             for (int64_t kw = s.kernel_w; kw-- > 0;) {
               const int64_t y = ih + s.pad_top - kh * s.dilation_h, x = iw + s.pad_left - kw * s.dilation_w;
@@ -138,7 +155,7 @@ void winograd_weights(const ConvWeightGradientArgs& a) {
   };
   for (int64_t o = 0; o < s.out_c; ++o) {
     for (int64_t c = 0; c < s.in_c; ++c) {
-      std::vector<Sum> sums(16, Sum(false));
+      std::vector<Sum> sums(16, Sum(BF16Products::kExpanded));
       for (int64_t tile = 0; tile < s.batch * tiles_h * tiles_w; ++tile) {
         const int64_t b = tile / tiles_w / tiles_h, oh = tile / tiles_w % tiles_h * 2, ow = tile % tiles_w * 2;
         float dv[4][4], dz[2][4];
@@ -172,7 +189,7 @@ void winograd_weights(const ConvWeightGradientArgs& a) {
 }
 
 // dw by the formula of gradient.h.
-void plain_weights(const ConvWeightGradientArgs& a, bool bf16_dot) {
+void plain_weights(const ConvWeightGradientArgs& a, BF16Products bf16) {
   const ConvShape& s = a.shape;
   const int64_t filters = s.out_c / s.groups, channels = s.in_c / s.groups;
   int64_t at = 0;
@@ -180,7 +197,7 @@ void plain_weights(const ConvWeightGradientArgs& a, bool bf16_dot) {
     for (int64_t c = 0; c < channels; ++c)
       for (int64_t kh = 0; kh < s.kernel_h; ++kh)
         for (int64_t kw = 0; kw < s.kernel_w; ++kw) {
-          Sum sum(bf16_dot);
+          Sum sum(bf16);
           for (int64_t p = 0; p < s.pixels(); ++p) {
             const int64_t ih = p / s.out_w % s.out_h * s.stride_h - s.pad_top + kh * s.dilation_h;
             const int64_t iw = p % s.out_w * s.stride_w - s.pad_left + kw * s.dilation_w;
@@ -195,16 +212,17 @@ void plain_weights(const ConvWeightGradientArgs& a, bool bf16_dot) {
 
 }  // namespace
 
-void conv_weight_gradient(const ConvWeightGradientArgs& a, bool bf16_dot) {
+void conv_weight_gradient(const ConvWeightGradientArgs& a, BF16Products bf16) {
   const ConvShape& s = a.shape;
-  bf16_dot = bf16_dot && a.x_dtype == DType::kBF16 && a.dy_dtype == DType::kBF16 && !s.depthwise();
-  if (!bf16_dot && winograd_fits(s))
+  if (a.x_dtype != DType::kBF16 || a.dy_dtype != DType::kBF16 || s.depthwise()) bf16 = BF16Products::kExpanded;
+  if (bf16 == BF16Products::kTiles) bf16 = BF16Products::kPairs;
+  if (bf16 == BF16Products::kExpanded && winograd_fits(s))
     winograd_weights(a);
   else
-    plain_weights(a, bf16_dot);
+    plain_weights(a, bf16);
   if (a.db == nullptr) return;
   for (int64_t o = 0; o < s.out_c; ++o) {
-    Sum sum(false);
+    Sum sum(BF16Products::kExpanded);
     for (int64_t p = 0; p < s.pixels(); ++p) sum.add(value(a.dy_dtype, a.dy, p * s.out_c + o));
     a.db[o] = sum.result();
   }

@@ -58,8 +58,8 @@ ConvShape shape_of(const Case& c) {
 
 size_t bytes_of(DType dtype, int64_t count) { return static_cast<size_t>(count * dtype_bits(dtype) / 8); }
 
-// Whether the active target computes bf16 in pairs.
-bool has_bf16_dot() { return product_kind(DType::kBF16) == WeightKind::kBF16; }
+constexpr BF16Products kEveryBF16[] = {BF16Products::kExpanded, BF16Products::kPairs, BF16Products::kTiles};
+size_t index_of(BF16Products bf16) { return static_cast<size_t>(bf16); }
 
 struct Operand {
   GuardedBuffer data;
@@ -77,14 +77,14 @@ TEST(ConvGradient, InputHasTheBitsOfTheReference) {
       const int64_t count = s.batch * s.in_h * s.in_w * s.in_c;
       Operand dy(random, type, s.pixels() * s.out_c), w(random, type, s.out_c * (s.in_c / s.groups) * s.taps());
       ConvInputGradientArgs a{s, type, type, type, dy.data.data(), w.data.data(), nullptr};
-      std::vector<uint8_t> wants[2];
-      for (const bool dot : {false, true}) {
-        wants[dot].resize(bytes_of(type, count));
-        a.dx = wants[dot].data();
-        reference::conv_input_gradient(a, dot);
+      std::vector<uint8_t> wants[kBF16Products];
+      for (const BF16Products bf16 : kEveryBF16) {
+        wants[index_of(bf16)].resize(bytes_of(type, count));
+        a.dx = wants[index_of(bf16)].data();
+        reference::conv_input_gradient(a, bf16);
       }
       on_every_target([&](Target) {
-        const std::vector<uint8_t>& want = wants[has_bf16_dot()];
+        const std::vector<uint8_t>& want = wants[index_of(bf16_products(active_target()))];
         for (int threads : {1, 2, 3}) {
           GuardedBuffer got(want.size()), scratch(conv_input_gradient_scratch(a, threads), 64);
           got.fill(0xcd);
@@ -107,15 +107,15 @@ TEST(ConvGradient, WeightsHaveTheBitsOfTheReference) {
       Random random(2);
       const int64_t count = s.out_c * (s.in_c / s.groups) * s.taps();
       Operand x(random, type, s.batch * s.in_h * s.in_w * s.in_c), dy(random, type, s.pixels() * s.out_c);
-      std::vector<float> wants[2], want_db(static_cast<size_t>(s.out_c));
+      std::vector<float> wants[kBF16Products], want_db(static_cast<size_t>(s.out_c));
       ConvWeightGradientArgs a{s, type, type, x.data.data(), dy.data.data(), nullptr, want_db.data()};
-      for (const bool dot : {false, true}) {
-        wants[dot].resize(static_cast<size_t>(count));
-        a.dw = wants[dot].data();
-        reference::conv_weight_gradient(a, dot);
+      for (const BF16Products bf16 : kEveryBF16) {
+        wants[index_of(bf16)].resize(static_cast<size_t>(count));
+        a.dw = wants[index_of(bf16)].data();
+        reference::conv_weight_gradient(a, bf16);
       }
       on_every_target([&](Target) {
-        const std::vector<float>& want = wants[has_bf16_dot()];
+        const std::vector<float>& want = wants[index_of(bf16_products(active_target()))];
         for (int threads : {1, 2, 3}) {
           GuardedBuffer got(want.size() * 4), got_db(want_db.size() * 4);
           GuardedBuffer scratch(conv_weight_gradient_scratch(a, threads), 64);

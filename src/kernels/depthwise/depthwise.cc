@@ -23,7 +23,8 @@ const DepthwiseTable& active_table() {
   switch (active_target()) {
     case Target::k_avx2_vnni: return avx2_vnni::depthwise_kernels;
     case Target::k_avx512_vnni:
-    case Target::k_avx512_bf16: return avx512_vnni::depthwise_kernels;
+    case Target::k_avx512_bf16:
+    case Target::k_avx512_amx: return avx512_vnni::depthwise_kernels;
     default: return LOWP_SELECT_TABLE(depthwise_kernels);
   }
 }

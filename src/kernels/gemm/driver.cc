@@ -32,6 +32,7 @@ class Block {
   }
 
   void run(int64_t m0, int64_t m1, int64_t p0, int64_t p1) {
+    if (p_.tail != 0) copy_panel_tails(p0, p1);
     for (int64_t start = m0; start < m1; start += p_.chunk) {
       start_ = start;
       listed_rows_ = 0;
@@ -43,6 +44,7 @@ class Block {
       else
         panels_outside(p0, p1, start + rows_ < m1);
     }
+    if (p_.amx()) p_.tiles->release();
   }
 
  private:
@@ -66,7 +68,10 @@ class Block {
              .b = nullptr,
              .b_stride = p_.tile_stride,
              .acc = nullptr};
-    if (p_.gather == nullptr) return;
+    if (p_.gather == nullptr) {
+      if (p_.amx()) rows_for_amx(pointers, job_.row_bytes);
+      return;
+    }
     const void** gathered = reinterpret_cast<const void**>(scratch_ + p_.gathered_pointers_at);
     char* const copies = scratch_ + p_.gathered_at;
     const auto step = static_cast<int64_t>(p_.gathered_row);
@@ -82,6 +87,43 @@ class Block {
     tile_.rows = gathered;
     tile_.taps = 1;
     tile_.c = round_up(p_.k, p_.group);
+    if (p_.amx()) rows_for_amx(gathered, step);
+  }
+  // Rows that lie `step` bytes apart; their pointers are not needed any more.
+  void rows_for_amx(const void** rows, int64_t step) {
+    tile_.c = p_.k;
+    tile_.row_step = step;
+    first_row_ = static_cast<const char*>(rows[0]);
+    if (p_.tail == 0) return;
+    const int64_t whole = row_bytes() - p_.tail;
+    if (p_.gather != nullptr) {
+      tail_row_ = first_row_ + whole;
+      tile_.a_tail_step = step;
+      return;
+    }
+    char* const tails = scratch_ + p_.row_tails_at;
+    for (int64_t i = 0; i < rows_; ++i) rows[i] = static_cast<const char*>(rows[i]) + whole;
+    p_.table->gather[static_cast<int>(Gather::kCopy1)]({.rows = rows,
+                                                        .stride = rows_,
+                                                        .count = rows_,
+                                                        .taps = 1,
+                                                        .c = p_.tail,
+                                                        .group = kAmxRowBytes,
+                                                        .dst = tails,
+                                                        .dst_step = kAmxRowBytes});
+    tail_row_ = tails;
+    tile_.a_tail_step = kAmxRowBytes;
+  }
+  int64_t row_bytes() const { return p_.k * static_cast<int64_t>(weight_bytes(job_.b_kind)); }
+  // The ends of panels [p0, p1) that make no whole tile, filled up with zeros.
+  void copy_panel_tails(int64_t p0, int64_t p1) {
+    first_panel_ = p0;
+    const int64_t whole = (row_bytes() - p_.tail) * kPanel, bytes = p_.b_stride - whole;
+    char* to = scratch_ + p_.panel_tails_at;
+    for (int64_t p = p0; p < p1; ++p, to += kAmxPanelBytes) {
+      std::copy_n(static_cast<const char*>(job_.b) + p * p_.b_stride + whole, bytes, to);
+      std::fill_n(to + bytes, kAmxPanelBytes - bytes, 0);
+    }
   }
 
   // The next panels where `left` remain, the first of them `panel` (the last plus one when going backwards).
@@ -128,6 +170,7 @@ class Block {
       if (end > row) list_piece(end, job_.pieces[i].left_out);
     }
     if (row < rows_) list_piece(rows_, 0);
+    if (p_.amx()) p_.tiles->configure(static_cast<int>(highest_));
   }
   // How many tiles share an epilogue.
   int64_t together(int64_t panels) const {
@@ -229,7 +272,11 @@ class Block {
     if (job_.b_kind == WeightKind::kS8 && e.bias_s32 != nullptr)
       t.bias = starts(e.bias_s32 + job_.n0 + column, columns, t.acc_ld);
     const int64_t fetched = t.prefetch_step * s.groups * (t.b_stride / 64);
-    float* acc = reinterpret_cast<float*>(scratch_);
+    if (p_.amx()) {
+      t.height = static_cast<int>(highest_);
+      t.b_tail = scratch_ + p_.panel_tails_at + (s.panel - first_panel_) * kAmxPanelBytes;
+    }
+    float* acc = reinterpret_cast<float*>(scratch_ + p_.acc_at);
     RowRun runs[kMaxAcc / kPanel];
     int run_count = 0;
     for_runs(written_, start_ + begin, end - begin, [&](const RowRun& run) { runs[run_count++] = run; });
@@ -244,8 +291,12 @@ class Block {
     }
     for (; i < stop; ++i) {
       const Tile& tile = tiles_[i];
-      t.rows = tile_.rows + tile.begin;
-      t.acc = acc + (tile.begin - begin) * t.acc_ld;
+      // AMX's tiles are all of one height; where one has a row less, it shares a row with a neighbour.
+      const int64_t from = p_.amx() ? std::min<int64_t>(tile.begin, rows_ - highest_) : tile.begin;
+      const void* row = first_row_ + from * tile_.row_step;
+      t.rows = p_.amx() ? &row : tile_.rows + tile.begin;
+      t.a_tail = tail_row_ + from * tile_.a_tail_step;
+      t.acc = acc + (from - begin) * t.acc_ld;
       t.left_out = tile.left_out;
       if (finish) {
         const int64_t row = tile.begin - begin;
@@ -335,6 +386,9 @@ class Block {
   LastRun written_, fetched_;
   int64_t expanded_from_ = 0, expanded_to_ = -1;  // panels
   TileArgs tile_{};
+  // AMX: row 0 of the chunk, where its tail lies, and the first panel whose end was copied.
+  const char *first_row_ = nullptr, *tail_row_ = nullptr;
+  int64_t first_panel_ = 0;
   EpilogueFn epilogue_;
   OutputRange range_;
   bool finishes_, finishes_all_;  // tiles of the right width; every one of those

@@ -25,6 +25,7 @@ struct GemmJob {
   void (*rows)(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) = nullptr;
   const void* context = nullptr;
   int64_t row_bytes = 0;  // between rows of a single tap, nearly everywhere; 0 where they are not evenly spaced
+  bool even = false;      // all rows lie exactly row_bytes apart
   bool slack = false;     // kGatherSlack bytes may be read from the start of any tap
 
   const void* b = nullptr;

@@ -112,16 +112,14 @@ void gather_wide(const GatherArgs& g) {
 template <typename T, int kBytes>
 void gather_short(const GatherArgs& g) {
   const int64_t taps = g.taps, c = g.c, stride = g.stride, k = taps * c;
-  const bool padded = padding_of(k, g.group) != 0;
+  const int64_t padding = padding_of(k, g.group) * static_cast<int64_t>(sizeof(T));
   char* row = static_cast<char*>(g.dst);
   for (int64_t i = 0; i < g.count; ++i, row += g.dst_step) {
     T* d = reinterpret_cast<T*>(row);
     const void* const* from = g.rows + i;
     for (int64_t t = 0; t < taps; ++t, d += c, from += stride) __builtin_memcpy(d, *from, kBytes);
-    if (padded) {
-      const uint64_t zeros = 0;
-      __builtin_memcpy(d, &zeros, sizeof zeros);
-    }
+    char* end = reinterpret_cast<char*>(d);
+    for (int64_t j = 0; j < padding; j += 8) __builtin_memset(end + j, 0, 8);
   }
 }
 

@@ -16,6 +16,9 @@ extern const kernels::GemmTable gemm_kernels;
 namespace emu512 {
 extern const kernels::GemmTable gemm_kernels;
 }
+namespace emu_amx {
+extern const kernels::GemmTable gemm_kernels;
+}
 #if defined(__x86_64__)
 namespace avx2 {
 extern const kernels::GemmTable gemm_kernels;
@@ -30,6 +33,9 @@ namespace avx512_vnni {
 extern const kernels::GemmTable gemm_kernels;
 }
 namespace avx512_bf16 {
+extern const kernels::GemmTable gemm_kernels;
+}
+namespace avx512_amx {
 extern const kernels::GemmTable gemm_kernels;
 }
 #endif
@@ -61,12 +67,14 @@ struct Tables {
   Tables() {
     at(Target::k_scalar) = scalar::gemm_kernels;
     at(Target::k_emu512) = emu512::gemm_kernels;
+    at(Target::k_emu_amx) = inherit(emu_amx::gemm_kernels, at(Target::k_emu512));
 #if defined(__x86_64__)
     at(Target::k_avx2) = avx2::gemm_kernels;
     at(Target::k_avx2_vnni) = inherit(avx2_vnni::gemm_kernels, at(Target::k_avx2));
     at(Target::k_avx512) = avx512::gemm_kernels;
     at(Target::k_avx512_vnni) = inherit(avx512_vnni::gemm_kernels, at(Target::k_avx512));
     at(Target::k_avx512_bf16) = inherit(avx512_bf16::gemm_kernels, at(Target::k_avx512_vnni));
+    at(Target::k_avx512_amx) = inherit(avx512_amx::gemm_kernels, at(Target::k_avx512_bf16));
 #endif
   }
 };
@@ -92,6 +100,7 @@ GemmJob job_of(const GemmArgs& g) {
       .rows = contiguous_rows,
       .context = &g,
       .row_bytes = g.lda * dtype_bits(g.a_dtype) / 8,
+      .even = true,
       .b = g.b,
       .c_out = g.c,
       .ldc = g.ldc,
@@ -119,8 +128,16 @@ bool gemm_supported(DType a, WeightKind b) {
   return false;
 }
 
+BF16Products bf16_products(Target target) {
+  const GemmTable& table = *gemm_table(target);
+  return table.bf16_amx != nullptr   ? BF16Products::kTiles
+         : table.bf16_dot != nullptr ? BF16Products::kPairs
+                                     : BF16Products::kExpanded;
+}
+
 bool expands_weights(WeightKind kind) {
-  return kind == WeightKind::kF16 || (kind == WeightKind::kBF16 && gemm_table(active_target())->bf16_dot == nullptr);
+  return kind == WeightKind::kF16 ||
+         (kind == WeightKind::kBF16 && bf16_products(active_target()) == BF16Products::kExpanded);
 }
 
 WeightKind product_kind(DType a, DType b) {
@@ -201,7 +218,9 @@ bool is_summed_by_blocks(const MatmulArgs& g) {
   const Epilogue& e = g.epilogue;
   const bool plain =
       e.out == DType::kF32 && e.bias == nullptr && e.residual == nullptr && e.activation == Activation::kNone;
-  return plain && g.a_col != 1 && g.k >= 4 * kBlockK &&
+  // AMX's sums have no blocks of 256.
+  const bool blocks = kind_of(g) != WeightKind::kBF16 || bf16_products(active_target()) != BF16Products::kTiles;
+  return plain && blocks && g.a_col != 1 && g.k >= 4 * kBlockK &&
          (g.m + g.n) * kBlockK * static_cast<int64_t>(weight_bytes(kind_of(g))) <= kBlockBytes;
 }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/dtype.h"
 #include "kernels/gemm/choice.h"
 #include "kernels/gemm/epilogue.h"
@@ -39,6 +40,15 @@ struct GemmArgs {
   bool backwards = false;
   KernelChoice choice;  // one of gemm_candidates()
 };
+
+// How a target multiplies bf16 by bf16: results differ between these, and only between these (docs/numerics.md).
+enum class BF16Products : uint8_t {
+  kExpanded,  // in f32
+  kPairs,     // vdpbf16ps
+  kTiles,     // AMX
+};
+inline constexpr int kBF16Products = 3;
+BF16Products bf16_products(Target target);
 
 // What may be chosen for these shapes, types and threads on the active target; the default comes first. Pointers and
 // the epilogue are not looked at.

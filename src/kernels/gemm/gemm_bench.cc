@@ -22,9 +22,10 @@ double peak_macs(WeightKind kind, Int8Class int8_class) {
   auto [entry, fresh] = measured.try_emplace({kind, int8_class}, 0.0);
   if (!fresh) return entry->second;
   const GemmTable& table = *gemm_table(active_target());
-  const TileSet* set = kind == WeightKind::kS8     ? int8_tiles(table, int8_class)
-                       : kind == WeightKind::kBF16 ? (table.bf16_dot != nullptr ? table.bf16_dot : table.f32)
-                                                   : table.f32;
+  const TileSet* set = kind == WeightKind::kS8
+                           ? (table.s8_amx != nullptr ? table.s8_amx : int8_tiles(table, int8_class))
+                       : kind == WeightKind::kBF16 && bf16_tiles(table) != nullptr ? bf16_tiles(table)
+                                                                                   : table.f32;
   double best = 0;
   for (int np = 1; np <= kMaxTilePanels; ++np) {
     const int rows = set->max_rows[np];
@@ -43,13 +44,17 @@ double peak_macs(WeightKind kind, Int8Class int8_class) {
                .b = b64,
                .b_stride = static_cast<int64_t>(stride),
                .acc = acc.data(),
-               .acc_ld = np * 16};
+               .acc_ld = np * 16,
+               .row_step = k * 4,
+               .height = rows};
+    if (set->configure != nullptr) set->configure(rows);
     for (int repeat = 0; repeat < 20; ++repeat) {
       auto start = std::chrono::steady_clock::now();
       for (int i = 0; i < 2000; ++i) set->tile[rows][np](t);
       std::chrono::duration<double> s = std::chrono::steady_clock::now() - start;
       best = std::max(best, 2000.0 * static_cast<double>(rows * np * 16 * k) / s.count());
     }
+    if (set->configure != nullptr) set->release();
   }
   return entry->second = best;
 }

@@ -43,7 +43,9 @@ std::string describe(const Case& c, int64_t m, int64_t n, int64_t k) {
          " k=" + std::to_string(k);
 }
 
-bool has_bf16_dot(Target target) { return gemm_table(target)->bf16_dot != nullptr; }
+constexpr BF16Products kEveryBF16[] = {BF16Products::kExpanded, BF16Products::kPairs, BF16Products::kTiles};
+size_t index_of(BF16Products bf16) { return static_cast<size_t>(bf16); }
+size_t index_of(Target target) { return index_of(bf16_products(target)); }
 
 DType weight_dtype(WeightKind kind) {
   switch (kind) {
@@ -106,16 +108,15 @@ void check(const Case& c, int64_t m, int64_t n, int64_t k, uint64_t seed, const 
   args.ldc = ldc;
   args.epilogue = epilogue.e;
 
-  bool done[2] = {false, false};
-  std::vector<uint8_t> references[2];
+  std::vector<uint8_t> references[kBF16Products];
   on_every_target([&](Target target) {
-    const bool dot = has_bf16_dot(target) && c.b == WeightKind::kBF16;
-    if (!done[dot]) {
+    const BF16Products bf16 = c.b == WeightKind::kBF16 ? bf16_products(target) : BF16Products::kExpanded;
+    std::vector<uint8_t>& expected = references[index_of(bf16)];
+    if (expected.empty()) {
       want.fill(0xcd);
       args.c = want.data();
-      reference::gemm(args, dot);
-      references[dot].assign(want.as<uint8_t>(), want.as<uint8_t>() + c_bytes);
-      done[dot] = true;
+      reference::gemm(args, bf16);
+      expected.assign(want.as<uint8_t>(), want.as<uint8_t>() + c_bytes);
     }
     for (int threads : {1, 2, 4}) {
       if (threads == (extras.every_choice ? 2 : 4)) continue;
@@ -129,7 +130,7 @@ void check(const Case& c, int64_t m, int64_t n, int64_t k, uint64_t seed, const 
         args.choice = choice;
         GuardedBuffer scratch(gemm_scratch(args, threads), 64);
         gemm(args, scratch.data(), threads);
-        ASSERT_TRUE(same_bits(extras.out, references[dot].data(), got.data(), c_count))
+        ASSERT_TRUE(same_bits(extras.out, expected.data(), got.data(), c_count))
             << threads << " threads, " << choice_text(choice);
       }
     }
@@ -248,7 +249,7 @@ TEST(Gemm, ResidualMayBeTheOutput) {
     args.epilogue.residual_ld = n;
     std::vector<uint8_t> want(bytes), got(bytes);
     args.c = want.data();
-    reference::gemm(args, false);
+    reference::gemm(args, BF16Products::kExpanded);
     const void* residual = args.epilogue.residual;
     args.c = got.data();
     args.epilogue.residual = got.data();
@@ -355,7 +356,7 @@ TEST(Gemm, NonFiniteFloats) {
       args.epilogue.activation = activation;
       args.epilogue.lo = -1.0f, args.epilogue.hi = 6.0f;
       args.c = want.data();
-      reference::gemm(args, false);
+      reference::gemm(args, BF16Products::kExpanded);
       args.c = got.data();
       on_every_target([&](Target) {
         GuardedBuffer scratch(gemm_scratch(args, 1), 64);
@@ -428,11 +429,11 @@ TEST(Gemm, Matmul) {
           fill_random(random, dtype, b.data(), b.size() / bytes);
           g.a = a.data(), g.b = b.data();
           g.epilogue.out = dtype;
-          std::vector<float> want[2], got(static_cast<size_t>(6 * m * n));
-          for (const bool dot : {false, true}) {
-            want[dot].resize(got.size());
-            g.c = want[dot].data();
-            reference::matmul(g, dot);
+          std::vector<float> want[kBF16Products], got(static_cast<size_t>(6 * m * n));
+          for (const BF16Products bf16 : kEveryBF16) {
+            want[index_of(bf16)].resize(got.size());
+            g.c = want[index_of(bf16)].data();
+            reference::matmul(g, bf16);
           }
           g.c = got.data();
           on_every_target([&](Target target) {
@@ -440,7 +441,7 @@ TEST(Gemm, Matmul) {
               std::fill(got.begin(), got.end(), -7.0f);
               GuardedBuffer scratch(matmul_scratch(g, threads), 64);
               matmul(g, scratch.data(), threads);
-              EXPECT_TRUE(same_bits(g.epilogue.out, want[has_bf16_dot(target)].data(), got.data(), got.size()));
+              EXPECT_TRUE(same_bits(g.epilogue.out, want[index_of(target)].data(), got.data(), got.size()));
             }
           });
         }
@@ -460,23 +461,26 @@ TEST(Gemm, MatmulRoundsToBf16) {
     fill_random(random, DType::kF32, a.data(), a.size() / 4);
     fill_random(random, DType::kF32, b.data(), b.size() / 4);
     g.a = a.data(), g.b = b.data();
-    std::vector<float> want[2], got(static_cast<size_t>(g.m * g.n));
-    want[0].resize(got.size()), want[1].resize(got.size());
+    std::vector<float> want[kBF16Products], got(static_cast<size_t>(g.m * g.n));
+    for (std::vector<float>& w : want) w.resize(got.size());
     g.c = want[0].data();
-    reference::matmul(g, false);
+    reference::matmul(g, BF16Products::kExpanded);
     std::vector<BFloat16> rounded_a, rounded_b;
     for (size_t i = 0; i < a.size() / 4; ++i) rounded_a.emplace_back(a.as<float>()[i]);
     for (size_t i = 0; i < b.size() / 4; ++i) rounded_b.emplace_back(b.as<float>()[i]);
     MatmulArgs rounded = g;
     rounded.dtype = DType::kBF16;
-    rounded.a = rounded_a.data(), rounded.b = rounded_b.data(), rounded.c = want[1].data();
-    reference::matmul(rounded, true);
+    rounded.a = rounded_a.data(), rounded.b = rounded_b.data();
+    for (const BF16Products bf16 : {BF16Products::kPairs, BF16Products::kTiles}) {
+      rounded.c = want[index_of(bf16)].data();
+      reference::matmul(rounded, bf16);
+    }
     g.bf16 = true;
     g.c = got.data();
     on_every_target([&](Target target) {
       GuardedBuffer scratch(matmul_scratch(g, 2), 64);
       matmul(g, scratch.data(), 2);
-      EXPECT_TRUE(same_bits(DType::kF32, want[has_bf16_dot(target)].data(), got.data(), got.size()));
+      EXPECT_TRUE(same_bits(DType::kF32, want[index_of(target)].data(), got.data(), got.size()));
     });
   }
 }
@@ -493,7 +497,7 @@ TEST(Gemm, MatmulCopiesATransposedOperandInPieces) {
   g.a = a.data(), g.b = b.data();
   std::vector<float> want(static_cast<size_t>(g.m * g.n)), got(want.size());
   g.c = want.data();
-  reference::matmul(g, false);
+  reference::matmul(g, BF16Products::kExpanded);
   g.c = got.data();
   for (int threads : {1, 2}) {
     std::fill(got.begin(), got.end(), -7.0f);
@@ -521,14 +525,15 @@ TEST(Gemm, MatmulWithALongKIsSummedUpInBlocks) {
         fill_random(random, dtype, a.data(), a.size() / bytes);
         fill_random(random, dtype, b.data(), b.size() / bytes);
         g.a = a.data(), g.b = b.data();
-        std::vector<float> wants[2], got;
-        for (const bool dot : {false, true}) {
-          wants[dot].assign(static_cast<size_t>(3 * m * (n + 3)), -7.0f);
-          g.c = wants[dot].data();
-          reference::matmul(g, dot);
+        std::vector<float> wants[kBF16Products], got;
+        for (const BF16Products bf16 : kEveryBF16) {
+          std::vector<float>& want = wants[index_of(bf16)];
+          want.assign(static_cast<size_t>(3 * m * (n + 3)), -7.0f);
+          g.c = want.data();
+          reference::matmul(g, bf16);
         }
         on_every_target([&](Target target) {
-          const std::vector<float>& want = wants[has_bf16_dot(target)];
+          const std::vector<float>& want = wants[index_of(target)];
           for (int threads : {1, 2, 4}) {
             got.assign(want.size(), -7.0f);
             g.c = got.data();

@@ -20,10 +20,21 @@ constexpr int64_t kMaxChunkRows = 448;
 // panels read the copy.
 constexpr int64_t kWaysOfL1 = 8;
 constexpr int64_t kPanelsOfCopy = 8;
+// So many rows wait for their panels, which vectors read faster than AMX's tiles (1 row 1.3x, 4 rows 1.1x as fast, 8
+// rows 0.93x, from L3 on Granite Rapids).
+constexpr int64_t kFewRows = 6;
 
 using Loop = KernelChoice::Loop;
 
 GatherFn gather_of(const GemmTable& table, Gather g) { return table.gather[static_cast<int>(g)]; }
+
+// How rows of elements of `bytes` bytes are copied as they are.
+Gather plain_copy(const GemmJob& job, int64_t bytes) {
+  const int64_t run = job.c * bytes;
+  if (job.slack && bytes == 2 && run <= 64) return Gather::kShort2x64;
+  if (job.slack && bytes == 1 && run <= 32) return run > 16 ? Gather::kShort1x32 : Gather::kShort1x16;
+  return bytes == 2 ? Gather::kCopy2 : Gather::kCopy1;
+}
 
 void choose_kernel(const GemmJob& job, Plan& p) {
   const GemmTable& t = *p.table;
@@ -40,13 +51,13 @@ void choose_kernel(const GemmJob& job, Plan& p) {
       if (job.a_dtype == DType::kF16) p.gather = gather_of(t, Gather::kF16ToF32);
       break;
     case WeightKind::kBF16:
-      if (t.bf16_dot != nullptr) {
-        p.tiles = t.bf16_dot;
-        p.group = 2;
+      if (const TileSet* dot = bf16_tiles(t); dot != nullptr) {
+        p.tiles = dot;
+        p.group = p.amx() ? kAmxRowBytes / 2 : 2;
         if (job.a_dtype == DType::kF32)
           p.gather = gather_of(t, Gather::kF32ToBF16);
-        else if (job.c % 2 != 0)
-          p.gather = gather_of(t, job.slack && job.c * 2 <= 64 ? Gather::kShort2x64 : Gather::kCopy2);
+        else if (p.amx() ? !job.even : job.c % 2 != 0)
+          p.gather = gather_of(t, plain_copy(job, 2));
       } else if (t.bf16_wide != nullptr && job.a_dtype == DType::kF32 && job.m <= t.bf16_wide->max_rows[1] &&
                  (!many_taps || job.c % 2 == 0)) {
         // Few rows are bound by reading weights, and every panel is used once: LSTM layers at batch 1 run 2x as fast.
@@ -58,18 +69,16 @@ void choose_kernel(const GemmJob& job, Plan& p) {
       }
       break;
     case WeightKind::kS8: {
-      p.tiles = int8_tiles(t, job.int8_class);
-      p.group = 4;
+      p.tiles = t.s8_amx != nullptr && job.m > kFewRows ? t.s8_amx : int8_tiles(t, job.int8_class);
+      p.group = p.amx() ? kAmxRowBytes : 4;
       const bool is_signed = job.a_dtype == DType::kI8;
       if (p.tiles->form == RowForm::kWide)
         p.gather = gather_of(t, is_signed ? Gather::kS8ToWide : Gather::kU8ToWide);
       else if (is_signed)
         p.gather = gather_of(t, Gather::kS8ToU8);
       // A7 kernels take k by eights or sixteens and must not cross a tap; last fours are possible with one tap only.
-      else if (job.c % (many_taps ? 2 * lane_weights(job.int8_class) : 4) != 0)
-        p.gather = gather_of(t, !job.slack || job.c > 32 ? Gather::kCopy1
-                                : job.c > 16             ? Gather::kShort1x32
-                                                         : Gather::kShort1x16);
+      else if (p.amx() ? !job.even : job.c % (many_taps ? 2 * lane_weights(job.int8_class) : 4) != 0)
+        p.gather = gather_of(t, plain_copy(job, 1));
       break;
     }
   }
@@ -94,8 +103,14 @@ int max_panels(const TileSet& tiles) {
 // Relative time of one step of k over m rows and np panels, in half cycles: two multiply-adds or two loads a cycle, the
 // latency of a sum; and where several tiles pass over the panels, L2 gives 21 bytes of them a cycle. (With 32 bytes 4 x
 // 6 tiles were chosen for 128 rows: 0.8x of 13 x 2 on Sapphire Rapids.)
+//
+// AMX, for 64 bytes of K: a product takes a cycle for each row of A, a load 8 from L1 and 16 from L2.
 int64_t tile_cost(const TileSet& tiles, int64_t m, int np) {
   const int64_t count = ceil_div(m, tiles.max_rows[np]), vectors = np * tiles.vectors;
+  if (tiles.configure != nullptr) {
+    const int64_t rows = ceil_div(m, count), loads = 8 * ceil_div(rows, kAmxRows) + (count > 1 ? 8 : 16) * np;
+    return 2 * count * std::max(rows * np, loads);
+  }
   const int64_t from_l2 = count > 1 ? 6 * np : 0;
   auto of_rows = [&](int64_t rows) {
     return std::max<int64_t>({rows * vectors, rows + vectors, tiles.latency, from_l2});
@@ -223,6 +238,12 @@ Plan make_plan(const GemmJob& job, int threads) {
   if (job.choice.chunk != 0) p.chunk = std::min<int64_t>(rows, job.choice.chunk);
 
   size_t at = kMaxAcc * sizeof(float);
+  if (p.amx()) {
+    // Tiles of one height overlap by a row where heights would differ: room for it before and after the sums.
+    p.acc_at = at;
+    at *= 3;
+    p.tail = p.k * static_cast<int64_t>(form_bytes(p.tiles->form)) % kAmxRowBytes;
+  }
   p.tiles_at = at;
   at += align64(static_cast<size_t>(p.chunk) * kTileBytes);
   p.pointers_at = at;
@@ -236,6 +257,12 @@ Plan make_plan(const GemmJob& job, int threads) {
   if (p.expand != nullptr) {
     p.expanded_at = at;
     at += static_cast<size_t>(std::max(p.tile_stride * max_panels(*p.tiles), kPanelsInL2));
+  }
+  if (p.tail != 0) {
+    p.panel_tails_at = at;
+    at += static_cast<size_t>(ceil_div(ceil_div(job.n, kPanel), p.split_n * p.panel_pieces) * kAmxPanelBytes);
+    p.row_tails_at = at;
+    if (p.gather == nullptr) at += static_cast<size_t>(p.chunk * kAmxRowBytes) + align64(kGatherSlack);
   }
   p.bytes = at;
   return p;

@@ -29,7 +29,11 @@ struct Plan {
   int64_t split_m = 1, split_n = 1;
   int64_t row_pieces = 1, panel_pieces = 1;  // of a thread's part, which idle threads may take
   // One thread's scratch: accumulators, tiles, pointers, gathered rows, expanded panels.
-  size_t tiles_at = 0, pointers_at = 0, gathered_at = 0, gathered_pointers_at = 0, expanded_at = 0, bytes = 0;
+  size_t acc_at = 0, tiles_at = 0, pointers_at = 0, gathered_at = 0, gathered_pointers_at = 0, expanded_at = 0, bytes = 0;
+  // AMX: bytes of a row of A beyond the last whole 64, and where rows and panels are filled up to 64.
+  int64_t tail = 0;
+  size_t row_tails_at = 0, panel_tails_at = 0;
+  bool amx() const { return tiles->configure != nullptr; }
 };
 
 Plan make_plan(const GemmJob& job, int threads);

@@ -168,12 +168,23 @@ int load_u8(DType dtype, const void* p, int64_t at) {
 
 // a(k) and w(k) give the factors.
 template <typename A, typename W>
-float blocked_sum(int64_t k_total, bool bf16_dot, A a, W w) {
+float blocked_sum(int64_t k_total, BF16Products bf16, A a, W w) {
+  if (bf16 == BF16Products::kTiles) {
+    float sum = 0.0f;
+    for (int64_t k0 = 0; k0 < k_total; k0 += 32) {
+      float fa[32], fw[32];
+      const int64_t count = std::min<int64_t>(32, k_total - k0);
+      for (int64_t k = 0; k < count; ++k)
+        fa[k] = static_cast<float>(BFloat16(a(k0 + k))), fw[k] = static_cast<float>(BFloat16(w(k0 + k)));
+      sum = tile_bf16(sum, fa, fw, count);
+    }
+    return sum;
+  }
   float sum = 0.0f;
   for (int64_t k0 = 0; k0 < k_total; k0 += 256) {
     const int64_t k1 = k0 + 256 < k_total ? k0 + 256 : k_total;
     float part = 0.0f;
-    if (bf16_dot) {
+    if (bf16 == BF16Products::kPairs) {
       for (int64_t k = k0; k < k1; k += 2) {
         auto factor = [&](auto f, int64_t i) { return i < k1 ? static_cast<float>(BFloat16(f(i))) : 0.0f; };
         part = dot_bf16(part, {factor(a, k), factor(a, k + 1)}, {factor(w, k), factor(w, k + 1)});
@@ -193,7 +204,13 @@ float dot_bf16(float p, const float (&a)[2], const float (&b)[2]) {
   return flushed_fma(flush(a[0]), flush(b[0]), p);
 }
 
-void gemm(const GemmArgs& g, bool bf16_dot) {
+float tile_bf16(float s, const float* a, const float* b, int64_t count) {
+  float sums[2] = {0.0f, 0.0f};
+  for (int64_t k = 0; k < count; ++k) sums[k % 2] = flushed_fma(flush(a[k]), flush(b[k]), sums[k % 2]);
+  return flush(flush(s) + flush(sums[0] + sums[1]));
+}
+
+void gemm(const GemmArgs& g, BF16Products bf16) {
   const Weights weights{g.b_kind, g.b, g.k};
   for (int64_t m = 0; m < g.m; ++m) {
     for (int64_t n = 0; n < g.n; ++n) {
@@ -204,7 +221,7 @@ void gemm(const GemmArgs& g, bool bf16_dot) {
         continue;
       }
       const float acc = blocked_sum(
-          g.k, bf16_dot && g.b_kind == WeightKind::kBF16,
+          g.k, g.b_kind == WeightKind::kBF16 ? bf16 : BF16Products::kExpanded,
           [&](int64_t k) { return load_float(g.a_dtype, g.a, m * g.lda + k); },
           [&](int64_t k) { return weights.as_float(k, n); });
       finish_f32(g.epilogue, acc, m, n, g.c, g.ldc);
@@ -212,7 +229,7 @@ void gemm(const GemmArgs& g, bool bf16_dot) {
   }
 }
 
-void conv(const ConvArgs& a, bool bf16_dot) {
+void conv(const ConvArgs& a, BF16Products bf16) {
   const int64_t cg = a.in_c / a.groups, ng = a.out_c / a.groups, k_total = cg * a.kernel_h * a.kernel_w;
   const size_t group_bytes = packed_bytes(a.weight_kind, k_total, ng);
   for (int64_t m = 0; m < a.batch * a.out_h * a.out_w; ++m) {
@@ -240,7 +257,7 @@ void conv(const ConvArgs& a, bool bf16_dot) {
         continue;
       }
       const float acc = blocked_sum(
-          k_total, bf16_dot && a.weight_kind == WeightKind::kBF16,
+          k_total, a.weight_kind == WeightKind::kBF16 ? bf16 : BF16Products::kExpanded,
           [&](int64_t k) {
             const int64_t at = offset(k);
             return at < 0 ? 0.0f : load_float(a.in_dtype, a.in, at);
@@ -303,7 +320,7 @@ void winograd(const ConvArgs& a, const float* filters) {
           auto at = [&](const std::vector<float>& x) {
             return [&, i](int64_t c) { return x[static_cast<size_t>(c * 16 + i * 4 + j)]; };
           };
-          m[i] = blocked_sum(a.in_c, false, at(v), at(u));
+          m[i] = blocked_sum(a.in_c, BF16Products::kExpanded, at(v), at(u));
         }
         transform_sums(m[0], m[1], m[2], m[3], columns[j]);
       }
@@ -348,7 +365,7 @@ void depthwise(const DepthwiseArgs& a) {
   }
 }
 
-void matmul(const MatmulArgs& g, bool bf16_dot) {
+void matmul(const MatmulArgs& g, BF16Products bf16) {
   for (int64_t i = 0; i < g.batch[0] * g.batch[1] * g.batch[2]; ++i) {
     const int64_t index[3] = {i / (g.batch[1] * g.batch[2]), i / g.batch[2] % g.batch[1], i % g.batch[2]};
     auto offset = [&](const int64_t(&stride)[3]) {
@@ -369,7 +386,7 @@ void matmul(const MatmulArgs& g, bool bf16_dot) {
     for (int64_t m = 0; m < g.m; ++m) {
       for (int64_t n = 0; n < g.n; ++n) {
         const float acc = blocked_sum(
-            g.k, bf16_dot && g.dtype == DType::kBF16,
+            g.k, g.dtype == DType::kBF16 ? bf16 : BF16Products::kExpanded,
             [&](int64_t k) { return element(g.a, a + m * g.lda + k * g.a_col); },
             [&](int64_t k) { return element(g.b, b + k * g.b_row + n * g.b_col); });
         finish_f32(e, acc, m, n, c, g.ldc);

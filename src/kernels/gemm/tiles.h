@@ -15,7 +15,11 @@
 
 namespace lowp::kernels {
 
-inline constexpr int kMaxTileRows = 14;  // 14 x 2 accumulators + 2 of B + 1 of A: 31 of 32 registers
+// In vectors 14: 14 x 2 accumulators + 2 of B + 1 of A are 31 of 32 registers. AMX: two of its tiles.
+inline constexpr int kMaxTileRows = 32;
+// A tile register of AMX has so many rows of 64 bytes; so much of a panel is one.
+inline constexpr int kAmxRows = 16;
+inline constexpr int64_t kAmxRowBytes = 64, kAmxPanelBytes = 1024;
 // For few rows, where independent sums must hide the latency of fma (4 cycles x 2 pipes). With 8, M = 1 is 0.7x of 6.
 inline constexpr int kMaxTilePanels = 6;
 inline constexpr int64_t kBlockK = 256;  // the contract's block
@@ -56,6 +60,15 @@ struct TileArgs {
   // Where the tile is to finish its sums, which then are of all K; acc is not touched. Float: K <= kBlockK. Null: sums
   // are left in acc.
   const TileOutput* output = nullptr;
+
+  // Of AMX's tiles, which have one tap: rows lie row_step bytes apart from rows[0] on, and `height` of them, as the
+  // registers are configured, are read and their sums written. What K lacks in whole 64 bytes comes from copies filled
+  // up with zeros: of the rows at a_tail, of the panels a kilobyte each at b_tail.
+  int64_t row_step = 0;
+  int height = 0;
+  const void* a_tail = nullptr;
+  int64_t a_tail_step = 0;
+  const void* b_tail = nullptr;
 };
 using TileFn = void (*)(const TileArgs&);
 
@@ -75,6 +88,9 @@ struct TileSet {
   uint8_t latency;    // half cycles until a sum can be added to again
   uint8_t finishes;   // panels of the tiles that can turn sums into outputs; 0: none
   DType finished[2];  // the types of such outputs
+  // AMX: readies this thread's registers for tiles of so many rows, and gives them back. Null for vectors.
+  void (*configure)(int rows);
+  void (*release)();
 };
 
 // For each row i of `count`, copies `taps` runs of c elements (at rows[t * stride + i]) to a contiguous row at dst + i
@@ -146,6 +162,11 @@ inline const TileSet* int8_tiles(const GemmTable& table, Int8Class c) {
     case Int8Class::kA7Oct: return table.s8_oct;
     default: return table.s8_exact;
   }
+}
+
+// Of bf16 weights where the target multiplies bf16; null where it is storage.
+inline const TileSet* bf16_tiles(const GemmTable& table) {
+  return table.bf16_amx != nullptr ? table.bf16_amx : table.bf16_dot;
 }
 
 // The target's kernels, inherited entries filled in.

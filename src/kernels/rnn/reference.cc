@@ -16,8 +16,8 @@ namespace v = lowp::rnn_reference;
 // One item's recurrence over one row of states.
 class Item {
  public:
-  Item(const RnnArgs& a, int64_t item, bool bf16_dot)
-      : a_(a), item_(item), bf16_dot_(bf16_dot), n_(static_cast<size_t>(a.hidden)), h_(n_, 0.0f), c_(n_, 0.0f) {
+  Item(const RnnArgs& a, int64_t item, BF16Products bf16)
+      : a_(a), item_(item), bf16_(bf16), n_(static_cast<size_t>(a.hidden)), h_(n_, 0.0f), c_(n_, 0.0f) {
     if (a.h0 != nullptr) std::copy_n(a.h0 + item * a.hidden, n_, h_.begin());
     if (a.c0 != nullptr) std::copy_n(a.c0 + item * a.hidden, n_, c_.begin());
   }
@@ -77,7 +77,7 @@ class Item {
       g.epilogue.scale = a_.r_scale + first * a_.hidden;
       g.epilogue.bias_s32 = a_.r_bias + first * a_.hidden;
     }
-    reference::gemm(g, bf16_dot_);
+    reference::gemm(g, bf16_);
     return out;
   }
 
@@ -135,7 +135,7 @@ class Item {
 
   const RnnArgs& a_;
   int64_t item_;
-  bool bf16_dot_;
+  BF16Products bf16_;
   size_t n_;
   std::vector<float> h_, c_;
   const float* xw_ = nullptr;
@@ -145,8 +145,8 @@ class Item {
 
 }  // namespace
 
-void rnn(const RnnArgs& a, bool bf16_dot) {
-  for (int64_t item = 0; item < a.batch; ++item) Item(a, item, bf16_dot).run();
+void rnn(const RnnArgs& a, BF16Products bf16) {
+  for (int64_t item = 0; item < a.batch; ++item) Item(a, item, bf16).run();
 }
 
 }  // namespace lowp::kernels::reference

@@ -1,11 +1,12 @@
 // Naive recurrence, what tests trust.
 #pragma once
 
+#include "kernels/gemm/gemm.h"
 #include "kernels/rnn/rnn.h"
 
 namespace lowp::kernels::reference {
 
-// bf16_dot: as targets with vdpbf16ps compute bf16 weights.
-void rnn(const RnnArgs& args, bool bf16_dot);
+// bf16: how bf16 weights are multiplied.
+void rnn(const RnnArgs& args, BF16Products bf16);
 
 }  // namespace lowp::kernels::reference
