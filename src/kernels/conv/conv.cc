@@ -18,13 +18,35 @@ struct Geometry {
   size_t bytes;            // of an input element
   bool pointwise;          // 1x1, stride 1, unpadded: output pixels are input pixels
   bool padded_copy;        // the image is copied with its padding; rows of taps are then contiguous
-  PaddedImage padded;      // the copy
+  bool lines;              // AMX: each line of output pixels reads pixels that lie evenly
+  PaddedImage padded;      // the copy; of no lines where there is none
+  int64_t images;          // of a job
   size_t zero_row, image;  // bytes of scratch
 };
 
 // Below this a tap's channels are too short a run to be worth a pointer of their own. Few-channel layers are first
 // layers, where copying the image costs a fraction of a percent of the layer.
 constexpr size_t kShortRunBytes = 16;
+
+// Lines of fewer pixels leave too much of AMX's tiles empty: their taps are copied end to end.
+constexpr int64_t kShortestLine = 12;
+// Pixels of a job whose images are copied with their padding: the copy is in L2 when it is multiplied.
+constexpr int64_t kCopiedPixels = 1024;
+
+// Whether AMX's tiles can read the taps of a line of pixels in place, or in a copy with its padding.
+bool reads_lines(const ConvArgs& a, const Geometry& g) {
+  const bool same_type = a.weight_kind == WeightKind::kS8     ? a.in_dtype == DType::kU8
+                         : a.weight_kind == WeightKind::kBF16 ? a.in_dtype == DType::kBF16
+                                                              : false;
+  return same_type && uses_amx(a.weight_kind, a.batch * a.out_h * a.out_w) && !g.pointwise && !g.padded_copy &&
+         !a.choice.gather && g.in_c * static_cast<int64_t>(g.bytes) % kAmxRowBytes == 0 && a.out_w >= kShortestLine &&
+         a.pad_top >= 0 && a.pad_left >= 0;
+}
+bool reads_padding(const ConvArgs& a) {
+  return a.pad_top > 0 || a.pad_left > 0 ||
+         (a.out_h - 1) * a.stride_h + (a.kernel_h - 1) * a.dilation_h >= a.in_h ||
+         (a.out_w - 1) * a.stride_w + (a.kernel_w - 1) * a.dilation_w >= a.in_w;
+}
 
 Geometry geometry_of(const ConvArgs& a) {
   Geometry g{};
@@ -35,9 +57,12 @@ Geometry geometry_of(const ConvArgs& a) {
   g.pointwise = a.kernel_h == 1 && a.kernel_w == 1 && a.stride_h == 1 && a.stride_w == 1 && unpadded;
   g.padded_copy = a.kernel_w > 1 && a.groups == 1 && a.dilation_w == 1 && a.pad_top >= 0 && a.pad_left >= 0 &&
                   static_cast<size_t>(g.in_c) * g.bytes < kShortRunBytes;
-  if (g.padded_copy) {
+  g.lines = reads_lines(a, g);
+  const bool copied = g.padded_copy || (g.lines && reads_padding(a));
+  g.images = g.padded_copy ? 1 : copied ? std::clamp<int64_t>(kCopiedPixels / (a.out_h * a.out_w), 1, a.batch) : a.batch;
+  if (copied) {
     g.padded = PaddedImage::of(a);
-    g.image = align64(static_cast<size_t>(g.padded.h * g.padded.w * a.in_c) * g.bytes + kGatherSlack);
+    g.image = align64(static_cast<size_t>(g.images * g.padded.h * g.padded.w * a.in_c) * g.bytes + kGatherSlack);
   } else if (!g.pointwise) {
     g.zero_row = align64(static_cast<size_t>(g.in_c) * g.bytes);
   }
@@ -58,21 +83,26 @@ void pointwise_rows(const void* context, int64_t m0, int64_t count, int64_t, con
   for (int64_t i = 0; i < count; ++i) out[i] = s.in + (m0 + i) * row;
 }
 
-// One tap is a row of the kernel: kernel_w * in_c contiguous elements of the padded copy.
-void padded_rows(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) {
+// Of a copy with its padding, or of images that need none. Where few channels are copied, a tap is a row of the kernel:
+// kernel_w * in_c contiguous elements.
+void line_rows(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) {
   const Source& s = *static_cast<const Source*>(context);
   const ConvArgs& a = *s.args;
-  const int64_t pixel = a.in_c * static_cast<int64_t>(s.geometry.bytes), line = s.geometry.padded.w * pixel;
-  const int64_t step = a.stride_w * pixel;
-  int64_t ow = m0 % a.out_w, oh = m0 / a.out_w;
-  for (int64_t i = 0; i < count; ++oh, ow = 0) {
-    const char* first = s.in + oh * a.stride_h * line + ow * step;
+  const PaddedImage& copy = s.geometry.padded;
+  const bool copied = copy.h != 0;
+  const int64_t pixel = (copied ? a.in_c : a.in_ld) * static_cast<int64_t>(s.geometry.bytes);
+  const int64_t line = (copied ? copy.w : a.in_w) * pixel, image = (copied ? copy.h : a.in_h) * line;
+  const int64_t step = a.stride_w * pixel, taps_w = s.geometry.padded_copy ? 1 : a.kernel_w;
+  int64_t ow = m0 % a.out_w, oh = m0 / a.out_w % a.out_h, b = m0 / a.out_w / a.out_h;
+  for (int64_t i = 0; i < count; ow = 0) {
+    const char* first = s.in + b * image + oh * a.stride_h * line + ow * step;
     const int64_t run = std::min(count - i, a.out_w - ow);
-    for (int64_t t = 0; t < a.kernel_h; ++t) {
-      const char* at = first + t * a.dilation_h * line;
+    for (int64_t t = 0; t < a.kernel_h * taps_w; ++t) {
+      const char* at = first + t / taps_w * a.dilation_h * line + t % taps_w * a.dilation_w * pixel;
       for (int64_t j = 0; j < run; ++j) out[t * stride + i + j] = at + j * step;
     }
     i += run;
+    if (++oh == a.out_h) oh = 0, ++b;
   }
 }
 
@@ -127,21 +157,22 @@ RowRun output_run(const void* context, int64_t row) {
           (run.down ? a.out_w : 1) * residual_ld};
 }
 
-GemmJob job_of(const ConvArgs& a, const Geometry& g) {
+GemmJob job_of(const ConvArgs& a, const Geometry& g, int64_t images) {
   LOWP_CHECK(gemm_supported(a.in_dtype, a.weight_kind));
   LOWP_CHECK(a.in_c % a.groups == 0 && a.out_c % a.groups == 0);
   LOWP_CHECK(a.weight_kind != WeightKind::kS8 || g.in_c * a.kernel_h * a.kernel_w <= kMaxInt8K);
   GemmJob job;
-  job.m = a.out_h * a.out_w * (g.padded_copy ? 1 : a.batch);
+  job.m = a.out_h * a.out_w * images;
   job.n = g.out_c;
   job.taps = g.padded_copy ? a.kernel_h : a.kernel_h * a.kernel_w;
   job.c = g.padded_copy ? a.kernel_w * a.in_c : g.in_c;
   job.a_dtype = a.in_dtype;
   job.b_kind = a.weight_kind;
   job.int8_class = a.int8_class;
-  job.rows = g.padded_copy ? padded_rows : g.pointwise ? pointwise_rows : tap_rows;
-  if (job.taps == 1) job.row_bytes = a.stride_w * a.in_ld * static_cast<int64_t>(g.bytes);  // within a line
-  job.even = g.pointwise;
+  job.rows = g.padded_copy || g.lines ? line_rows : g.pointwise ? pointwise_rows : tap_rows;
+  const int64_t in_ld = g.padded.h != 0 ? a.in_c : a.in_ld;
+  if (job.taps == 1 || g.lines) job.row_bytes = a.stride_w * in_ld * static_cast<int64_t>(g.bytes);  // within a line
+  job.even = g.pointwise ? job.m : g.lines ? a.out_w : 0;
   job.slack = g.padded_copy;
   job.ldc = a.out_ld;
   if (a.out_line != 0) job.run = output_run;
@@ -155,28 +186,33 @@ uint8_t padding_byte(const ConvArgs& a) {
   return is_floating(a.in_dtype) ? uint8_t{0} : static_cast<uint8_t>(a.in_zero);
 }
 
-void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, char* image, int threads) {
+void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, int64_t images, char* image, int threads) {
   const auto bytes = static_cast<int64_t>(g.bytes);
   const int padding = padding_byte(a);
-  parallel_for(threads, g.padded.h, [&](int64_t y) {
-    copy_padded_line(a, g.padded, bytes, a.in_ld, padding, in, y, image + y * g.padded.w * a.in_c * bytes);
+  parallel_for(threads, images * g.padded.h, [&](int64_t y) {
+    const char* from = in + y / g.padded.h * a.in_h * a.in_w * a.in_ld * bytes;
+    copy_padded_line(a, g.padded, bytes, a.in_ld, padding, from, y % g.padded.h, image + y * g.padded.w * a.in_c * bytes);
   });
 }
 
 }  // namespace
 
 std::vector<KernelChoice> conv_candidates(const ConvArgs& args, int threads) {
-  return job_candidates(job_of(args, geometry_of(args)), threads);
+  const Geometry g = geometry_of(args);
+  return job_candidates(job_of(args, g, g.images), threads);
 }
 
 size_t conv_scratch(const ConvArgs& args, int threads) {
   const Geometry g = geometry_of(args);
-  return g.zero_row + g.image + job_scratch(job_of(args, g), threads);
+  // The last images of a batch may be fewer and divided otherwise.
+  const int64_t last = args.batch % g.images;
+  const size_t rest = last == 0 ? 0 : job_scratch(job_of(args, g, last), threads);
+  return g.zero_row + g.image + std::max(job_scratch(job_of(args, g, g.images), threads), rest);
 }
 
 void conv(const ConvArgs& a, void* scratch, int threads) {
   const Geometry g = geometry_of(a);
-  GemmJob job = job_of(a, g);
+  GemmJob job = job_of(a, g, g.images);
   char* zero = static_cast<char*>(scratch);
   char* image = zero + g.zero_row;
   char* rest = image + g.image;
@@ -184,12 +220,11 @@ void conv(const ConvArgs& a, void* scratch, int threads) {
 
   const size_t group_bytes = packed_bytes(a.weight_kind, g.in_c * a.kernel_h * a.kernel_w, g.out_c);
   const size_t out_bytes = static_cast<size_t>(dtype_bits(a.epilogue.out)) / 8;
-  const int64_t images = g.padded_copy ? a.batch : 1;
   Epilogue epilogue = a.epilogue;
   job.epilogue = &epilogue;
   Source source{&a, g, nullptr, zero, {}};
   job.context = &source;
-  if (job.rows == tap_rows) source.order = PixelOrder::of(a);
+  if (job.rows == tap_rows && !uses_amx(a.weight_kind, job.m)) source.order = PixelOrder::of(a);
   if (source.order.count != 0) {
     job.rows = ordered_rows;
     job.run = output_run;
@@ -197,17 +232,22 @@ void conv(const ConvArgs& a, void* scratch, int threads) {
     job.piece_count = source.order.piece_count;
   }
   const size_t residual_bytes = static_cast<size_t>(dtype_bits(epilogue.residual_dtype)) / 8;
-  for (int64_t b = 0; b < images; ++b) {
+  const int64_t pixels = a.out_h * a.out_w;
+  for (int64_t b = 0; b < a.batch; b += g.images) {
+    const int64_t images = std::min(g.images, a.batch - b);
+    job.m = pixels * images;
+    if (g.pointwise) job.even = job.m;
     const char* in = static_cast<const char*>(a.in) + static_cast<size_t>(b * a.in_h * a.in_w * a.in_ld) * g.bytes;
-    const int64_t out_image = a.out_line != 0 ? a.out_image : job.m * a.out_ld;
+    const int64_t out_image = a.out_line != 0 ? a.out_image : pixels * a.out_ld;
     char* out = static_cast<char*>(a.out) + static_cast<size_t>(b * out_image) * out_bytes;
     if (epilogue.residual != nullptr) {
       epilogue.residual = static_cast<const char*>(a.epilogue.residual) +
-                          static_cast<size_t>(b * job.m * epilogue.residual_ld) * residual_bytes;
+                          static_cast<size_t>(b * pixels * epilogue.residual_ld) * residual_bytes;
     }
-    if (g.padded_copy) copy_padded(a, g, in, image, threads);
+    const bool copied = g.padded.h != 0;
+    if (copied) copy_padded(a, g, in, images, image, threads);
     for (int64_t group = 0; group < a.groups; ++group) {
-      source.in = g.padded_copy ? image : in + static_cast<size_t>(group * g.in_c) * g.bytes;
+      source.in = (copied ? image : in) + static_cast<size_t>(group * g.in_c) * g.bytes;
       job.b = static_cast<const char*>(a.weights) + static_cast<size_t>(group) * group_bytes;
       job.c_out = out + static_cast<size_t>(group * g.out_c) * out_bytes;
       job.n0 = group * g.out_c;

@@ -20,19 +20,17 @@ constexpr int kTileRows = kernels::kAmxRows;
 constexpr int kA0 = 4, kA1 = 5;         // tall
 constexpr int kTallB[] = {6, 7};        // sums: 0 and 1 of the first 16 rows, 2 and 3 of the others
 constexpr int kFlatB[] = {5, 6, 7, 5};  // A is kA0; sums: 0 to 3
-constexpr bool is_tall(int rows) { return rows > kTileRows; }
-constexpr int rows_of_register(int rows, int r) {
-  const int first = rows < kTileRows ? rows : kTileRows;
-  if (!is_tall(rows)) return r <= kA0 ? first : kTileRows;
+constexpr int rows_of_register(int first, int rest, int r) {
+  if (rest == 0) return r <= kA0 ? first : kTileRows;
   if (r >= kTallB[0]) return kTileRows;
-  return r == 2 || r == 3 || r == kA1 ? rows - kTileRows : first;
+  return r == 2 || r == 3 || r == kA1 ? rest : first;
 }
 
 #if defined(__AMX_TILE__)
 // The registers themselves.
 class Registers {
  public:
-  explicit Registers(int) {}
+  Registers(int, int) {}
   template <int R>
   [[gnu::always_inline]] void zero() {
     __asm__ volatile("tilezero %%tmm%c0" ::"i"(R));
@@ -55,12 +53,12 @@ class Registers {
   }
 };
 
-void configure(int rows) {
+void configure(int first, int rest) {
   // Intel SDM volume 1, 18.3: palette 1, bytes a row from byte 16 on, rows from byte 48 on.
   alignas(64) uint8_t config[64] = {1};
   for (int r = 0; r < 8; ++r) {
     config[16 + 2 * r] = 64;
-    config[48 + r] = static_cast<uint8_t>(rows_of_register(rows, r));
+    config[48 + r] = static_cast<uint8_t>(rows_of_register(first, rest, r));
   }
   __asm__ volatile("ldtilecfg %0" ::"m"(config));
 }
@@ -70,8 +68,8 @@ void release() { __asm__ volatile("tilerelease"); }
 // The same in plain C++, with what the instructions do to every bit (numerics.md).
 class Registers {
  public:
-  explicit Registers(int rows) {
-    for (int r = 0; r < 8; ++r) rows_[r] = rows_of_register(rows, r);
+  Registers(int first, int rest) {
+    for (int r = 0; r < 8; ++r) rows_[r] = rows_of_register(first, rest, r);
   }
   template <int R>
   void zero() {
@@ -125,7 +123,7 @@ class Registers {
   alignas(64) char data_[8][16][64];
   int rows_[8];
 };
-void configure(int) {}
+void configure(int, int) {}
 void release() {}
 #endif
 
@@ -144,18 +142,19 @@ struct DotBF16 {
   }
 };
 
-// 64 bytes of K of the tile's rows at `a`, so many bytes apart, and of panels at `b`, likewise.
+// 64 bytes of K of the tile's rows, those of the second register at `a1`, so many bytes apart, and of panels at `b`,
+// likewise.
 template <typename Dot, int NP>
-[[gnu::always_inline]] inline void tall_step(Registers& r, const char* a, int64_t a_step, const char* b,
-                                             int64_t b_step) {
-  r.load<kA0>(a, a_step);
+[[gnu::always_inline]] inline void tall_step(Registers& r, const char* a0, const char* a1, int64_t a_step,
+                                             const char* b, int64_t b_step) {
+  r.load<kA0>(a0, a_step);
   r.load<kTallB[0]>(b, 64);
   Dot::template run<0, kA0, kTallB[0]>(r);
   if constexpr (NP > 1) {
     r.load<kTallB[1]>(b + b_step, 64);
     Dot::template run<1, kA0, kTallB[1]>(r);
   }
-  r.load<kA1>(a + kTileRows * a_step, a_step);
+  r.load<kA1>(a1, a_step);
   Dot::template run<2, kA1, kTallB[0]>(r);
   if constexpr (NP > 1) Dot::template run<3, kA1, kTallB[1]>(r);
 }
@@ -176,9 +175,8 @@ template <int S>
 
 template <typename Dot, int NP, bool kTall>
 [[gnu::always_inline]] inline void amx_tile_of(const TileArgs& t) {
-  Registers r(t.height);
-  const char* const a = static_cast<const char*>(t.rows[0]);
-  const int64_t bytes = t.c * Dot::kElement, whole = bytes / 64, ld = t.acc_ld * 4;
+  Registers r(t.first, t.rest);
+  const int64_t bytes = t.c * Dot::kElement, whole = bytes / 64, ld = t.acc_ld * 4, below = t.first * ld;
   const char* b = static_cast<const char*>(t.b);
   const char* b_tail = static_cast<const char*>(t.b_tail);
   char* out = static_cast<char*>(t.acc);
@@ -186,12 +184,12 @@ template <typename Dot, int NP, bool kTall>
   // What is fetched for a kilobyte of each panel.
   uintptr_t wanted = reinterpret_cast<uintptr_t>(t.prefetch), fetched = wanted;
   const auto wanted_step = static_cast<uintptr_t>(t.prefetch_step * 16);
-  auto step = [&](const char* rows, int64_t row_step, const char* panels, int64_t panel_step)
-      __attribute__((always_inline)) {
+  auto step = [&](const char* a0, const char* a1, int64_t row_step, const char* panels, int64_t panel_step)
+                  __attribute__((always_inline)) {
     if constexpr (kTall) {
-      tall_step<Dot, NP>(r, rows, row_step, panels, panel_step);
+      tall_step<Dot, NP>(r, a0, a1, row_step, panels, panel_step);
     } else {
-      r.load<kA0>(rows, row_step);
+      r.load<kA0>(a0, row_step);
       flat_panels<Dot, NP>(r, panels, panel_step);
     }
     for (wanted += wanted_step; fetched < wanted; fetched += 64)
@@ -207,16 +205,23 @@ template <typename Dot, int NP, bool kTall>
       if constexpr (NP > 2) start_sums<2>(r, bias == nullptr ? nullptr : bias + 32);
       if constexpr (NP > 3) start_sums<3>(r, bias == nullptr ? nullptr : bias + 48);
     }
-    for (int64_t i = 0; i < whole; ++i) step(a + i * 64, t.row_step, b + i * kernels::kAmxPanelBytes, t.b_stride);
+    const char* panel = b;
+    for (int64_t tap = 0; tap < t.taps; ++tap) {
+      const void* const* rows = t.rows + tap * t.rows_stride;
+      const char *a0 = static_cast<const char*>(rows[0]), *a1 = static_cast<const char*>(rows[t.second]);
+      for (int64_t i = 0; i < whole; ++i, panel += kernels::kAmxPanelBytes)
+        step(a0 + i * 64, a1 + i * 64, t.row_step, panel, t.b_stride);
+    }
     if (bytes % 64 != 0) {
-      step(static_cast<const char*>(t.a_tail), t.a_tail_step, b_tail, kernels::kAmxPanelBytes);
+      const char* tail = static_cast<const char*>(t.a_tail);
+      step(tail, tail + t.first * t.a_tail_step, t.a_tail_step, b_tail, kernels::kAmxPanelBytes);
       b_tail += NP * kernels::kAmxPanelBytes;
     }
     r.store<0>(out, ld);
     if constexpr (NP > 1) r.store<1>(out + 64, ld);
     if constexpr (kTall) {
-      r.store<2>(out + kTileRows * ld, ld);
-      if constexpr (NP > 1) r.store<3>(out + kTileRows * ld + 64, ld);
+      r.store<2>(out + below, ld);
+      if constexpr (NP > 1) r.store<3>(out + below + 64, ld);
     } else {
       if constexpr (NP > 2) r.store<2>(out + 128, ld);
       if constexpr (NP > 3) r.store<3>(out + 192, ld);
@@ -230,7 +235,7 @@ template <typename Dot, int NP, bool kTall>
 template <typename Dot, int NP>
 void amx_tile(const TileArgs& t) {
   if constexpr (NP <= 2) {
-    if (is_tall(t.height)) return amx_tile_of<Dot, NP, true>(t);
+    if (t.rest > 0) return amx_tile_of<Dot, NP, true>(t);
   }
   amx_tile_of<Dot, NP, false>(t);
 }

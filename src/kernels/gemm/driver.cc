@@ -69,7 +69,10 @@ class Block {
              .b_stride = p_.tile_stride,
              .acc = nullptr};
     if (p_.gather == nullptr) {
-      if (p_.amx()) rows_for_amx(pointers, job_.row_bytes);
+      if (p_.line != 0)
+        tile_.row_step = job_.row_bytes;
+      else if (p_.amx())
+        rows_for_amx(pointers, job_.row_bytes);
       return;
     }
     const void** gathered = reinterpret_cast<const void**>(scratch_ + p_.gathered_pointers_at);
@@ -154,6 +157,7 @@ class Block {
     listed_rows_ = max_rows;
     count_ = 0;
     highest_ = 0;
+    if (p_.line != 0) return list_lines(max_rows);
     int64_t row = 0;
     auto list_piece = [&](int64_t end, uint64_t left_out) {
       const int64_t rows = end - row, tiles = ceil_div(rows, max_rows);
@@ -170,7 +174,34 @@ class Block {
       if (end > row) list_piece(end, job_.pieces[i].left_out);
     }
     if (row < rows_) list_piece(rows_, 0);
-    if (p_.amx()) p_.tiles->configure(static_cast<int>(highest_));
+    if (p_.amx()) configure(std::min<int64_t>(highest_, kAmxRows));
+  }
+  // AMX: tiles of one or two lines, or even parts of one.
+  void list_lines(int max_rows) {
+    const bool two = p_.two_lines() && max_rows > kAmxRows && rows_ > p_.line;
+    const int64_t lines = two ? 2 * p_.line : p_.line, parts = two ? 1 : ceil_div(p_.line, max_rows);
+    for (int64_t row = 0; row < rows_; row += lines) {
+      const int64_t rows = std::min(lines, rows_ - row);
+      for (int64_t i = 0; i < parts; ++i) {
+        const int64_t from = row + rows * i / parts, to = row + rows * (i + 1) / parts;
+        tiles_[count_++] = {static_cast<int32_t>(from), static_cast<int32_t>(to - from), 0};
+        highest_ = std::max(highest_, to - from);
+      }
+    }
+    configure(two ? p_.line : std::min<int64_t>(highest_, kAmxRows));
+  }
+  // AMX: every tile of the list has so many rows in its first register and the others in the second.
+  void configure(int64_t first) {
+    tile_.first = static_cast<int>(first);
+    tile_.rest = static_cast<int>(highest_ - first);
+    p_.tiles->configure(tile_.first, tile_.rest);
+  }
+  // AMX: the first row that a tile computes. All tiles are of one height: where one has fewer rows, it takes those of a
+  // neighbour too, in its line.
+  int64_t first_row(const Tile& tile) const {
+    const int64_t line = p_.line == 0 || p_.two_lines() ? 0 : tile.begin / p_.line * p_.line;
+    const int64_t end = p_.line == 0 ? rows_ : p_.two_lines() ? tile.begin + highest_ : line + p_.line;
+    return std::min<int64_t>(tile.begin, end - highest_);
   }
   // How many tiles share an epilogue.
   int64_t together(int64_t panels) const {
@@ -272,10 +303,7 @@ class Block {
     if (job_.b_kind == WeightKind::kS8 && e.bias_s32 != nullptr)
       t.bias = starts(e.bias_s32 + job_.n0 + column, columns, t.acc_ld);
     const int64_t fetched = t.prefetch_step * s.groups * (t.b_stride / 64);
-    if (p_.amx()) {
-      t.height = static_cast<int>(highest_);
-      t.b_tail = scratch_ + p_.panel_tails_at + (s.panel - first_panel_) * kAmxPanelBytes;
-    }
+    if (p_.amx()) t.b_tail = scratch_ + p_.panel_tails_at + (s.panel - first_panel_) * kAmxPanelBytes;
     float* acc = reinterpret_cast<float*>(scratch_ + p_.acc_at);
     RowRun runs[kMaxAcc / kPanel];
     int run_count = 0;
@@ -291,11 +319,16 @@ class Block {
     }
     for (; i < stop; ++i) {
       const Tile& tile = tiles_[i];
-      // AMX's tiles are all of one height; where one has a row less, it shares a row with a neighbour.
-      const int64_t from = p_.amx() ? std::min<int64_t>(tile.begin, rows_ - highest_) : tile.begin;
-      const void* row = first_row_ + from * tile_.row_step;
-      t.rows = p_.amx() ? &row : tile_.rows + tile.begin;
-      t.a_tail = tail_row_ + from * tile_.a_tail_step;
+      const int64_t from = p_.amx() ? first_row(tile) : tile.begin;
+      const void* const registers[2] = {first_row_ + from * t.row_step, first_row_ + (from + t.first) * t.row_step};
+      t.rows = tile_.rows + from;
+      if (p_.line != 0) {
+        t.second = from + t.first < rows_ ? t.first : 0;
+      } else if (p_.amx()) {
+        t.rows = registers;
+        t.second = 1;
+        t.a_tail = tail_row_ + from * t.a_tail_step;
+      }
       t.acc = acc + (from - begin) * t.acc_ld;
       t.left_out = tile.left_out;
       if (finish) {
@@ -410,7 +443,7 @@ void run_job(const GemmJob& job, void* scratch, int threads) {
   const int64_t across = p.split_m * p.row_pieces, along = p.split_n * p.panel_pieces;
   // Whole tiles for each piece where there are enough.
   const int64_t rows = ceil_div(job.m, across);
-  const int64_t unit = rows >= 4 * p.tiles->max_rows[1] ? p.tiles->max_rows[1] : 1;
+  const int64_t unit = p.line != 0 ? p.line : rows >= 4 * p.tiles->max_rows[1] ? p.tiles->max_rows[1] : 1;
   const int64_t m_part = round_up(rows, unit);
   // The pieces of a part follow each other.
   const int64_t pieces = p.row_pieces * p.panel_pieces;

@@ -24,8 +24,10 @@ struct GemmJob {
   // out[t * stride + i] = address of the c elements of tap t of row m0 + i, for i in [0, count).
   void (*rows)(const void* context, int64_t m0, int64_t count, int64_t stride, const void** out) = nullptr;
   const void* context = nullptr;
-  int64_t row_bytes = 0;  // between rows of a single tap, nearly everywhere; 0 where they are not evenly spaced
-  bool even = false;      // all rows lie exactly row_bytes apart
+  int64_t row_bytes = 0;  // between rows of a tap, nearly everywhere; 0 where they are not evenly spaced
+  // From each multiple of it on, so many rows lie row_bytes apart in each tap; 0: none need. AMX reads such rows in
+  // place, where a tap is a whole number of 64 bytes or the only one.
+  int64_t even = 0;
   bool slack = false;     // kGatherSlack bytes may be read from the start of any tap
 
   const void* b = nullptr;
@@ -45,6 +47,8 @@ struct GemmJob {
 // The ways to run the job that are worth timing; the default first. The job's own choice and pointers are not looked
 // at.
 std::vector<KernelChoice> job_candidates(const GemmJob& job, int threads);
+// Whether a product of so many rows uses AMX's tiles.
+bool uses_amx(WeightKind kind, int64_t m);
 size_t job_scratch(const GemmJob& job, int threads);
 void run_job(const GemmJob& job, void* scratch, int threads);
 

@@ -100,7 +100,7 @@ GemmJob job_of(const GemmArgs& g) {
       .rows = contiguous_rows,
       .context = &g,
       .row_bytes = g.lda * dtype_bits(g.a_dtype) / 8,
-      .even = true,
+      .even = g.m,
       .b = g.b,
       .c_out = g.c,
       .ldc = g.ldc,

@@ -46,8 +46,10 @@ double peak_macs(WeightKind kind, Int8Class int8_class) {
                .acc = acc.data(),
                .acc_ld = np * 16,
                .row_step = k * 4,
-               .height = rows};
-    if (set->configure != nullptr) set->configure(rows);
+               .first = std::min(rows, kAmxRows),
+               .rest = std::max(rows - kAmxRows, 0),
+               .second = rows > kAmxRows ? kAmxRows : 0};
+    if (set->configure != nullptr) set->configure(t.first, t.rest);
     for (int repeat = 0; repeat < 20; ++repeat) {
       auto start = std::chrono::steady_clock::now();
       for (int i = 0; i < 2000; ++i) set->tile[rows][np](t);

@@ -56,7 +56,7 @@ void choose_kernel(const GemmJob& job, Plan& p) {
         p.group = p.amx() ? kAmxRowBytes / 2 : 2;
         if (job.a_dtype == DType::kF32)
           p.gather = gather_of(t, Gather::kF32ToBF16);
-        else if (p.amx() ? !job.even : job.c % 2 != 0)
+        else if (p.amx() ? job.even == 0 : job.c % 2 != 0)
           p.gather = gather_of(t, plain_copy(job, 2));
       } else if (t.bf16_wide != nullptr && job.a_dtype == DType::kF32 && job.m <= t.bf16_wide->max_rows[1] &&
                  (!many_taps || job.c % 2 == 0)) {
@@ -69,7 +69,7 @@ void choose_kernel(const GemmJob& job, Plan& p) {
       }
       break;
     case WeightKind::kS8: {
-      p.tiles = t.s8_amx != nullptr && job.m > kFewRows ? t.s8_amx : int8_tiles(t, job.int8_class);
+      p.tiles = uses_amx(job.b_kind, job.m) ? t.s8_amx : int8_tiles(t, job.int8_class);
       p.group = p.amx() ? kAmxRowBytes : 4;
       const bool is_signed = job.a_dtype == DType::kI8;
       if (p.tiles->form == RowForm::kWide)
@@ -77,7 +77,7 @@ void choose_kernel(const GemmJob& job, Plan& p) {
       else if (is_signed)
         p.gather = gather_of(t, Gather::kS8ToU8);
       // A7 kernels take k by eights or sixteens and must not cross a tap; last fours are possible with one tap only.
-      else if (p.amx() ? !job.even : job.c % (many_taps ? 2 * lane_weights(job.int8_class) : 4) != 0)
+      else if (p.amx() ? job.even == 0 : job.c % (many_taps ? 2 * lane_weights(job.int8_class) : 4) != 0)
         p.gather = gather_of(t, plain_copy(job, 1));
       break;
     }
@@ -109,7 +109,7 @@ int64_t tile_cost(const TileSet& tiles, int64_t m, int np) {
   const int64_t count = ceil_div(m, tiles.max_rows[np]), vectors = np * tiles.vectors;
   if (tiles.configure != nullptr) {
     const int64_t rows = ceil_div(m, count), loads = 8 * ceil_div(rows, kAmxRows) + (count > 1 ? 8 : 16) * np;
-    return 2 * count * std::max(rows * np, loads);
+    return count * (4 * std::max(rows * np, loads) + loads);  // loads are never quite hidden
   }
   const int64_t from_l2 = count > 1 ? 6 * np : 0;
   auto of_rows = [&](int64_t rows) {
@@ -172,6 +172,12 @@ bool steps_fit(const GemmJob& job) {
 
 }  // namespace
 
+bool uses_amx(WeightKind kind, int64_t m) {
+  const GemmTable& t = *gemm_table(active_target());
+  if (kind == WeightKind::kS8) return t.s8_amx != nullptr && m > kFewRows;
+  return kind == WeightKind::kBF16 && t.bf16_amx != nullptr;
+}
+
 bool can_finish(const GemmJob& job, const Plan& p) {
   const Epilogue& e = *job.epilogue;
   const TileSet& tiles = *p.tiles;
@@ -225,6 +231,10 @@ Plan make_plan(const GemmJob& job, int threads) {
   p.tile_stride = p.expand == nullptr ? p.b_stride : round_up(p.k, 2) * kPanel * static_cast<int64_t>(sizeof(float));
   const size_t row = align64(static_cast<size_t>(round_up(p.k, p.group)) * form_bytes(p.tiles->form));
   p.gathered_row = static_cast<size_t>(copied_row_bytes(static_cast<int64_t>(row)));
+  if (p.amx() && p.gather == nullptr && (job.even < job.m || job.taps > 1)) {
+    p.line = job.even;
+    LOWP_CHECK(job.c * static_cast<int64_t>(form_bytes(p.tiles->form)) % kAmxRowBytes == 0);
+  }
   split_threads(job, threads, p);
   split_parts(job, p);
 
@@ -236,6 +246,7 @@ Plan make_plan(const GemmJob& job, int threads) {
   p.chunk = rows <= limit ? rows : round_up(ceil_div(rows, ceil_div(rows, limit)), tile_rows);
   LOWP_CHECK(job.choice.chunk >= 0);
   if (job.choice.chunk != 0) p.chunk = std::min<int64_t>(rows, job.choice.chunk);
+  if (p.line != 0) p.chunk = round_up(p.chunk, p.line);
 
   size_t at = kMaxAcc * sizeof(float);
   if (p.amx()) {

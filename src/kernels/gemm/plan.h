@@ -34,6 +34,10 @@ struct Plan {
   int64_t tail = 0;
   size_t row_tails_at = 0, panel_tails_at = 0;
   bool amx() const { return tiles->configure != nullptr; }
+  // AMX in place: tiles stay within lines of so many evenly spaced rows, or take two short ones, a register each; 0: all
+  // rows are one line.
+  int64_t line = 0;
+  bool two_lines() const { return line != 0 && line <= kAmxRows; }
 };
 
 Plan make_plan(const GemmJob& job, int threads);

@@ -61,11 +61,13 @@ struct TileArgs {
   // are left in acc.
   const TileOutput* output = nullptr;
 
-  // Of AMX's tiles, which have one tap: rows lie row_step bytes apart from rows[0] on, and `height` of them, as the
-  // registers are configured, are read and their sums written. What K lacks in whole 64 bytes comes from copies filled
-  // up with zeros: of the rows at a_tail, of the panels a kilobyte each at b_tail.
+  // Of AMX's tiles, whose registers are configured for `first` and `rest` rows, all of which are read and their sums
+  // written: from rows[0] and rows[second] of each tap on, row_step bytes apart. What K lacks in whole 64 bytes, where
+  // there is one tap, comes from copies filled up with zeros: of the rows at a_tail, of the panels a kilobyte each at
+  // b_tail.
   int64_t row_step = 0;
-  int height = 0;
+  int first = 0, rest = 0;
+  int64_t second = 0;
   const void* a_tail = nullptr;
   int64_t a_tail_step = 0;
   const void* b_tail = nullptr;
@@ -88,8 +90,9 @@ struct TileSet {
   uint8_t latency;    // half cycles until a sum can be added to again
   uint8_t finishes;   // panels of the tiles that can turn sums into outputs; 0: none
   DType finished[2];  // the types of such outputs
-  // AMX: readies this thread's registers for tiles of so many rows, and gives them back. Null for vectors.
-  void (*configure)(int rows);
+  // AMX: readies this thread's registers for tiles of so many rows, the rest in a second register, and gives them back.
+  // Null for vectors.
+  void (*configure)(int first, int rest);
   void (*release)();
 };
 
