@@ -38,6 +38,12 @@ constexpr Shape kShapes[] = {
     {"edges of a batch, strided", 4, 14, 14, 32, 16, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1},
     {"wide edges", 3, 9, 8, 16, 16, 5, 5, 1, 1, 1, 1, 2, 2, 2, 2, 1},
     {"1-D", 2, 1, 20, 12, 20, 1, 5, 1, 2, 1, 1, 0, 2, 0, 2, 1},
+    // Channels in whole 64 bytes: AMX reads lines in place.
+    {"two lines a tile, odd in all", 3, 5, 14, 64, 20, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+    {"lines in parts", 1, 3, 37, 64, 17, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+    {"lines without padding, strided", 2, 5, 39, 64, 33, 1, 1, 2, 2, 1, 1, 0, 0, 0, 0, 1},
+    {"lines by groups, dilated", 1, 6, 35, 128, 34, 2, 3, 1, 2, 2, 2, 1, 0, 1, 0, 2},
+    {"lines of a 1-D signal", 2, 1, 43, 64, 20, 1, 5, 1, 2, 1, 1, 0, 2, 0, 2, 1},
 };
 
 struct Kind {

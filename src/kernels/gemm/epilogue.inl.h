@@ -99,19 +99,25 @@ template <bool kSigned>
 struct OutQuantized {
   uint8_t* out;
   F32 lo, hi;
-  int zero_point, low;
+  int zero_point, low, high;
   explicit OutQuantized(const EpilogueArgs& t)
       : out(static_cast<uint8_t*>(t.out)),
         lo(set(t.range.lower)),
         hi(set(t.range.upper)),
         zero_point(t.e->out_zero),
-        low(t.range.low) {}
+        low(t.range.low),
+        high(t.range.high) {}
   [[gnu::always_inline]] void operator()(int64_t at, int lanes, F32 y) const {
     store_quantized<kSigned>(out + at, lanes, to_int(min(max(y, lo), hi)) + set_int(zero_point));
   }
   [[gnu::always_inline]] void pair(int64_t at, F32 y0, F32 y1) const {
     store_pair<kSigned>(out + at, to_int(min(hi, y0)), to_int(min(hi, y1)), zero_point, low);
   }
+#if defined(__AVX512F__)
+  [[gnu::always_inline]] void four(int64_t at, F32 y0, F32 y1, F32 y2, F32 y3) const {
+    store_four<kSigned>(out + at, to_int(y0), to_int(y1), to_int(y2), to_int(y3), zero_point, low, high);
+  }
+#endif
 };
 template <typename Out>
 constexpr bool kQuantized = false;
@@ -164,6 +170,22 @@ void epilogue_loop(const EpilogueArgs& args) {
     } while (++r != end);
   };
   int64_t first = 0;
+#if defined(__AVX512F__)
+  if constexpr (kQuantized<Out> && kRequant<In>) {
+    for (; first + 64 <= t.cols; first += 64) {
+      const Block b0(t, t.n0 + first, 16), b1(t, t.n0 + first + 16, 16), b2(t, t.n0 + first + 32, 16),
+          b3(t, t.n0 + first + 48, 16);
+      if (!sums_fit(b0.in.multiplier) || !sums_fit(b1.in.multiplier) || !sums_fit(b2.in.multiplier) ||
+          !sums_fit(b3.in.multiplier) || (kResidual && !(__builtin_fabsf(e.residual_scale * e.out_inv_scale) <= 0x1p20f)))
+        break;
+      for_rows([&](int64_t acc, int64_t at, int64_t residual) __attribute__((always_inline)) {
+        acc += first, residual += first;
+        out.four(at + first, value(b0, acc, residual, 16), value(b1, acc + 16, residual + 16, 16),
+                 value(b2, acc + 32, residual + 32, 16), value(b3, acc + 48, residual + 48, 16));
+      });
+    }
+  }
+#endif
   if constexpr (kQuantized<Out>) {
     for (; first + 32 <= t.cols; first += 32) {
       const Block block0(t, t.n0 + first, 16), block1(t, t.n0 + first + 16, 16);
