@@ -103,7 +103,7 @@ Sample sample(DType x, DType w, Extents x_extents, int64_t n, LinearAttrs a, boo
     s.inputs.resize(kPackedResidual, absent);
     s.inputs.push_back({residual, out, residual == DType::kU8 ? 0.0 : -2.0, residual == DType::kU8 ? 255.0 : 2.0});
   }
-  s.tolerance_ulps = sample_tolerance(w, a.k);
+  s.tolerance_ulps = sample_tolerance(w, a.k, a.out_dtype);
   return s;
 }
 
@@ -128,6 +128,10 @@ std::vector<Sample> samples() {
   clip.activation = "clip";
   clip.lo = -1;
   clip.hi = 2;
+  LinearAttrs bf16 = clip;
+  bf16.out_dtype = DType::kBF16;
+  LinearAttrs gelu_bf16 = gelu;
+  gelu_bf16.out_dtype = DType::kBF16;
   LinearAttrs quantized = clip;
   quantized.out_dtype = DType::kU8;
   quantized.out_scale = 0.03F;
@@ -152,6 +156,10 @@ std::vector<Sample> samples() {
       sample(DType::kF32, DType::kF32, {70, 300}, 48, plain, false, kNone),
       sample(DType::kF32, DType::kF32, {1}, 1, clip, true, kNone),
       sample(DType::kF32, DType::kBF16, {7, 65}, 33, gelu, true, kNone),
+      sample(DType::kBF16, DType::kBF16, {7, 65}, 33, gelu_bf16, true, kNone),
+      sample(DType::kBF16, DType::kBF16, {40, 130}, 48, bf16, false, DType::kBF16),
+      sample(DType::kBF16, DType::kBF16, {3, 32}, 70, plain, true, DType::kF32),
+      sample(DType::kF32, DType::kBF16, {70, 96}, 64, bf16, true, DType::kBF16),
       sample(DType::kF32, DType::kF16, {7, 65}, 33, plain, true, DType::kF32),
       sample(DType::kU8, DType::kI8, {5, 3, 67}, 35, quantized, true, DType::kU8),
       sample(DType::kU8, DType::kI8, {33, 64}, 16, seven, true, kNone),

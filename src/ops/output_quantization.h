@@ -9,7 +9,7 @@
 
 namespace lowp::ops {
 
-// out_dtype kF32: not quantized. Else as QuantizeLinear with one scale, out_dtype kU8 or kI8, limited to the stored
+// out_dtype kF32: not quantized; so kBF16, which lowp.Linear and lowp.Conv can give. Else as QuantizeLinear with one scale, out_dtype kU8 or kI8, limited to the stored
 // values out_low to out_high (ends beyond the type's range count as the type's).
 struct OutputQuantization {
   DType out_dtype = DType::kF32;
@@ -17,6 +17,7 @@ struct OutputQuantization {
   int64_t out_zero = 0;
   int64_t out_low = -128;
   int64_t out_high = 255;
+  bool quantizes() const { return out_dtype == DType::kU8 || out_dtype == DType::kI8; }
   kernels::StoredRange range() const { return {static_cast<int32_t>(out_low), static_cast<int32_t>(out_high)}; }
   bool operator==(const OutputQuantization&) const = default;
 };
@@ -48,6 +49,10 @@ inline Status check(const OutputQuantization& q) {
 inline void store_output(const OutputQuantization& q, Tensor& out, int64_t i, double value) {
   if (q.out_dtype == DType::kF32) {
     out.mutable_data<float>()[i] = static_cast<float>(value);
+    return;
+  }
+  if (q.out_dtype == DType::kBF16) {
+    out.mutable_data<BFloat16>()[i] = BFloat16(static_cast<float>(value));
     return;
   }
   const bool is_signed = q.out_dtype == DType::kI8;

@@ -85,10 +85,12 @@ Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t
   const DType x = ctx.dtype(kPackedX);
   const DType w = ctx.dtype(kPackedWeights);
   const bool int8 = w == DType::kI8;
-  if (!weight_kind(w) || (int8 ? x != DType::kU8 && x != DType::kI8 : x != DType::kF32)) {
+  const bool bf16 = w == DType::kBF16;
+  if (!weight_kind(w) ||
+      (int8 ? x != DType::kU8 && x != DType::kI8 : x != DType::kF32 && !(bf16 && x == DType::kBF16))) {
     return error(Code::kTypeMismatch, "input {} does not go with weights {}", dtype_name(x), dtype_name(w));
   }
-  LOWP_TRY(check(attrs));
+  if (!bf16 || attrs.out_dtype != DType::kBF16) LOWP_TRY(check(attrs));
   if (!activation_from_name(attrs.activation))
     return error(Code::kInvalidModel, "unknown activation '{}'", attrs.activation);
   if (attrs.int8_class < 0 || attrs.int8_class >= kernels::kInt8Classes)
@@ -114,7 +116,7 @@ Status check_packed(const InferContext& ctx, const EpilogueAttrs& attrs, int64_t
     return error(Code::kInvalidModel, "input zero point {} does not fit", attrs.in_zero);
   if (ctx.has(kPackedResidual)) {
     const DType r = ctx.dtype(kPackedResidual);
-    if (r != DType::kF32 && r != DType::kU8 && r != DType::kI8)
+    if (r != DType::kF32 && r != DType::kU8 && r != DType::kI8 && !(bf16 && r == DType::kBF16))
       return error(Code::kTypeMismatch, "residual has dtype {}", dtype_name(r));
     if (!zero_fits(r, attrs.residual_zero))
       return error(Code::kInvalidModel, "residual zero point {} does not fit", attrs.residual_zero);
@@ -150,7 +152,7 @@ kernels::Epilogue make_epilogue(const EpilogueAttrs& attrs, LowerContext& ctx, i
   e.out_inv_scale = 1.0F / attrs.out_scale;
   e.out_zero = static_cast<int32_t>(attrs.out_zero);
   e.out_range = attrs.range();
-  if (e.activation == kernels::Activation::kGelu && attrs.out_dtype != DType::kF32 &&
+  if (e.activation == kernels::Activation::kGelu && attrs.quantizes() &&
       finest_step(attrs, ctx) >= kernels::kCoarseStep)
     e.activation = kernels::Activation::kGeluCoarse;
   if (ctx.has(kPackedResidual)) {
@@ -211,6 +213,8 @@ void reference_epilogue(EvalContext& ctx, const EpilogueAttrs& attrs, double acc
     const Tensor& r = ctx.in(kPackedResidual);
     if (r.dtype() == DType::kF32) {
       v += static_cast<double>(r.data<float>()[i]);
+    } else if (r.dtype() == DType::kBF16) {
+      v += static_cast<double>(static_cast<float>(r.data<BFloat16>()[i]));
     } else {
       const double q = r.dtype() == DType::kU8 ? r.data<uint8_t>()[i] : r.data<int8_t>()[i];
       v += (q - static_cast<double>(attrs.residual_zero)) * static_cast<double>(attrs.residual_scale);
@@ -298,13 +302,15 @@ int sample_weight_limit(int64_t int8_class) {
   return kernels::kLaneLimit / kernels::lane_weights(static_cast<kernels::Int8Class>(int8_class));
 }
 
-double sample_tolerance(DType w, int64_t k) {
+double sample_tolerance(DType w, int64_t k, DType out) {
   const double roundings = 4 + 2 * std::sqrt(static_cast<double>(k));
+  if (out == DType::kBF16) return 1.5 + roundings * 0x1p-16;
   return w == DType::kBF16 ? 0x1p-9 / 0x1p-23 + roundings : roundings;
 }
 
 std::string_view operand_kinds(DType x, DType w) {
   if (w == DType::kI8) return x == DType::kU8 ? "u8s8" : "s8s8";
+  if (x == DType::kBF16) return "bf16bf16";
   return dtype_name(w);
 }
 

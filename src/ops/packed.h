@@ -1,7 +1,7 @@
 // What the two ops with packed weights share, lowp.Linear and lowp.Conv: operands, epilogue attributes, weight packing.
 //
-// Operands: 0 x; 1 weights in packed order (kernels/gemm/pack.h), a 1-d tensor; 2 bias [N], f32, or s32 with the zero
-// point folded in for INT8; 3 scale [N] f32, INT8 only: input scale * weight scale; 4 residual of the output's shape;
+// Operands: 0 x, f32, u8 or s8, or bf16 where the weights are bf16; 1 weights in packed order (kernels/gemm/pack.h), a 1-d tensor; 2 bias [N], f32, or s32 with the zero
+// point folded in for INT8; 3 scale [N] f32, INT8 only: input scale * weight scale; 4 residual of the output's shape, f32, u8, s8 or bf16;
 // 5 of lowp.Linear: steps [N] f32, by how much a step of an INT8 output divides each channel, in place of 1 /
 // out_scale.
 #pragma once
@@ -32,7 +32,7 @@ struct EpilogueAttrs : OutputQuantization {
   int64_t int8_class = 0;  // kernels::Int8Class
   // Whether channels of an INT8 output can have steps of their own: relu and clip are limits in steps of the output.
   bool allows_channel_steps() const {
-    return out_dtype != DType::kF32 && !activation.empty() && activation != "relu" && activation != "clip";
+    return quantizes() && !activation.empty() && activation != "relu" && activation != "clip";
   }
   bool operator==(const EpilogueAttrs&) const = default;
 };
@@ -126,7 +126,7 @@ std::vector<SampleInput> sample_operands(DType x, Extents x_extents, const Tenso
 // either sign, four standard deviations; one rounding of the activations to bf16 where the weights are bf16.
 // The largest magnitude with which any weights of the INT8 class are safe.
 int sample_weight_limit(int64_t int8_class);
-double sample_tolerance(DType w, int64_t k);
+double sample_tolerance(DType w, int64_t k, DType out = DType::kF32);
 
 // "u8s8", "f32", "bf16", ...: what the profiler shows.
 std::string_view operand_kinds(DType x, DType w);

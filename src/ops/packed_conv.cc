@@ -270,7 +270,7 @@ Sample sample(DType x, DType w, const Extents& x_extents, PackedConvAttrs a, boo
     s.inputs.resize(kPackedResidual, absent);
     s.inputs.push_back({residual, out, residual == DType::kU8 ? 0.0 : -2.0, residual == DType::kU8 ? 255.0 : 2.0});
   }
-  s.tolerance_ulps = sample_tolerance(w, k);
+  s.tolerance_ulps = sample_tolerance(w, k, a.out_dtype);
   return s;
 }
 
@@ -332,6 +332,10 @@ std::vector<Sample> samples() {
   PackedConvAttrs stored = fast;  // and with filters that are transformed in each call
   stored.winograd = false;
   stored.pads = {0, 1, 2, 0};
+  PackedConvAttrs bf16 = stored;
+  bf16.out_dtype = DType::kBF16;
+  PackedConvAttrs bf16_strided = plain;
+  bf16_strided.out_dtype = DType::kBF16;
   PackedConvAttrs oct = seven;
   oct.int8_class = static_cast<int64_t>(kernels::Int8Class::kA7Oct);
   return {
@@ -342,6 +346,10 @@ std::vector<Sample> samples() {
       sample(kF32, kF32, {2, 3, 17}, line, true, kNone),
       sample(kF32, kF32, {2, 19, 7, 8}, fast, true, kF32),
       sample(kF32, DType::kBF16, {1, 17, 6, 7}, stored, true, kNone),
+      sample(DType::kBF16, DType::kBF16, {1, 17, 6, 7}, stored, true, kNone),
+      sample(DType::kBF16, DType::kBF16, {2, 32, 5, 17}, bf16, true, DType::kBF16),
+      sample(DType::kBF16, DType::kBF16, {1, 9, 7, 8}, grouped, true, kNone),
+      sample(kF32, DType::kBF16, {2, 5, 9, 11}, bf16_strided, true, kNone),
       sample(kF32, DType::kF16, {1, 17, 6, 7}, stored, true, kNone),
       sample(kF32, DType::kBF16, {1, 5, 9, 11}, plain, true, kNone),
       sample(kF32, DType::kF16, {1, 9, 7, 8}, grouped, true, kNone),

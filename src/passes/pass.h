@@ -14,6 +14,7 @@ struct PassOptions {
   // How weights of layers without quantization are stored: kF32, kBF16 or kF16.
   DType weight_dtype = DType::kF32;
   bool narrow_attention = false;                // attention between INT8 layers may compute in 16-bit integers
+  bool narrow_activations = false;              // BF16 layers may hand each other bf16
   std::set<std::string, std::less<>> disabled;  // by name
 };
 

@@ -173,6 +173,8 @@ Result<Compiled> compile(const ir::Graph& model, const CompileOptions& options, 
   if (mode == PrecisionMode::kBf16) pass_options.weight_dtype = DType::kBF16;
   if (mode == PrecisionMode::kFp16) pass_options.weight_dtype = DType::kF16;
   pass_options.narrow_attention = mode == PrecisionMode::kInt8;
+  // Where bf16 is storage, layers would have to expand what they are handed.
+  pass_options.narrow_activations = mode == PrecisionMode::kBf16 && target_has_bf16(target);
   std::vector<Tensor> example;
   if (mode == PrecisionMode::kInt8 && !quantized_model) {
     if (calibration == nullptr) {
