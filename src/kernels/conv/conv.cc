@@ -43,8 +43,7 @@ bool reads_lines(const ConvArgs& a, const Geometry& g) {
          a.pad_top >= 0 && a.pad_left >= 0;
 }
 bool reads_padding(const ConvArgs& a) {
-  return a.pad_top > 0 || a.pad_left > 0 ||
-         (a.out_h - 1) * a.stride_h + (a.kernel_h - 1) * a.dilation_h >= a.in_h ||
+  return a.pad_top > 0 || a.pad_left > 0 || (a.out_h - 1) * a.stride_h + (a.kernel_h - 1) * a.dilation_h >= a.in_h ||
          (a.out_w - 1) * a.stride_w + (a.kernel_w - 1) * a.dilation_w >= a.in_w;
 }
 
@@ -59,7 +58,9 @@ Geometry geometry_of(const ConvArgs& a) {
                   static_cast<size_t>(g.in_c) * g.bytes < kShortRunBytes;
   g.lines = reads_lines(a, g);
   const bool copied = g.padded_copy || (g.lines && reads_padding(a));
-  g.images = g.padded_copy ? 1 : copied ? std::clamp<int64_t>(kCopiedPixels / (a.out_h * a.out_w), 1, a.batch) : a.batch;
+  g.images = g.padded_copy ? 1
+             : copied      ? std::clamp<int64_t>(kCopiedPixels / (a.out_h * a.out_w), 1, a.batch)
+                           : a.batch;
   if (copied) {
     g.padded = PaddedImage::of(a);
     g.image = align64(static_cast<size_t>(g.images * g.padded.h * g.padded.w * a.in_c) * g.bytes + kGatherSlack);
@@ -191,7 +192,8 @@ void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, int64_t i
   const int padding = padding_byte(a);
   parallel_for(threads, images * g.padded.h, [&](int64_t y) {
     const char* from = in + y / g.padded.h * a.in_h * a.in_w * a.in_ld * bytes;
-    copy_padded_line(a, g.padded, bytes, a.in_ld, padding, from, y % g.padded.h, image + y * g.padded.w * a.in_c * bytes);
+    copy_padded_line(a, g.padded, bytes, a.in_ld, padding, from, y % g.padded.h,
+                     image + y * g.padded.w * a.in_c * bytes);
   });
 }
 

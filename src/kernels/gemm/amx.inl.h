@@ -167,10 +167,10 @@ template <typename Dot, int NP, int P = 0>
   }
 }
 
-// Starts the sums of a panel's columns at the bias of each, or at 0; and stores them.
+// Starts the sums of a panel's columns at what `acc` holds, at the bias of each, or at 0.
 template <int S>
-[[gnu::always_inline]] inline void start_sums(Registers& r, const int32_t* bias) {
-  bias == nullptr ? r.zero<S>() : r.load<S>(bias, 0);
+[[gnu::always_inline]] inline void start_sums(Registers& r, const char* acc, int64_t ld, const int32_t* bias) {
+  acc != nullptr ? r.load<S>(acc, ld) : bias != nullptr ? r.load<S>(bias, 0) : r.zero<S>();
 }
 
 template <typename Dot, int NP, bool kTall>
@@ -185,7 +185,7 @@ template <typename Dot, int NP, bool kTall>
   uintptr_t wanted = reinterpret_cast<uintptr_t>(t.prefetch), fetched = wanted;
   const auto wanted_step = static_cast<uintptr_t>(t.prefetch_step * 16);
   auto step = [&](const char* a0, const char* a1, int64_t row_step, const char* panels, int64_t panel_step)
-                  __attribute__((always_inline)) {
+      __attribute__((always_inline)) {
     if constexpr (kTall) {
       tall_step<Dot, NP>(r, a0, a1, row_step, panels, panel_step);
     } else {
@@ -196,14 +196,16 @@ template <typename Dot, int NP, bool kTall>
       __builtin_prefetch(reinterpret_cast<const void*>(fetched), 0, 2);
   };
   for (int64_t g = 0; g < t.groups; ++g) {
-    start_sums<0>(r, bias);
-    if constexpr (NP > 1) start_sums<1>(r, bias == nullptr ? nullptr : bias + 16);
+    auto from = [&](int64_t at) { return t.accumulate ? out + at : nullptr; };
+    auto bias_of = [&](int panel) { return bias == nullptr ? nullptr : bias + panel * 16; };
+    start_sums<0>(r, from(0), ld, bias);
+    if constexpr (NP > 1) start_sums<1>(r, from(64), ld, bias_of(1));
     if constexpr (kTall) {
-      start_sums<2>(r, bias);
-      if constexpr (NP > 1) start_sums<3>(r, bias == nullptr ? nullptr : bias + 16);
+      start_sums<2>(r, from(below), ld, bias);
+      if constexpr (NP > 1) start_sums<3>(r, from(below + 64), ld, bias_of(1));
     } else {
-      if constexpr (NP > 2) start_sums<2>(r, bias == nullptr ? nullptr : bias + 32);
-      if constexpr (NP > 3) start_sums<3>(r, bias == nullptr ? nullptr : bias + 48);
+      if constexpr (NP > 2) start_sums<2>(r, from(128), ld, bias_of(2));
+      if constexpr (NP > 3) start_sums<3>(r, from(192), ld, bias_of(3));
     }
     const char* panel = b;
     for (int64_t tap = 0; tap < t.taps; ++tap) {

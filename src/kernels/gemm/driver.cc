@@ -28,6 +28,7 @@ class Block {
     const Epilogue& e = *job.epilogue;
     out_bytes_ = dtype_bits(e.out) / 8;
     residual_bytes_ = dtype_bits(e.residual_dtype) / 8;
+    element_ = static_cast<int64_t>(weight_bytes(job.b_kind));
     epilogue_ = job.b_kind == WeightKind::kS8 ? plan.table->epilogue_s32 : plan.table->epilogue_f32;
   }
 
@@ -140,7 +141,7 @@ class Block {
     const int64_t most =
         finishes_all_ && np == p_.tiles->finishes ? kPanelsInL1 / bytes : std::min(kMaxAcc / tile, kPanelsInL2 / bytes);
     int64_t groups = 1;
-    while (groups < most && left - groups * np >= np && group_of(left - groups * np) == np) ++groups;
+    while (p_.k_block == 0 && groups < most && left - groups * np >= np && group_of(left - groups * np) == np) ++groups;
     return {job_.backwards ? panel - np * groups : panel, np, groups};
   }
 
@@ -157,6 +158,7 @@ class Block {
     listed_rows_ = max_rows;
     count_ = 0;
     highest_ = 0;
+    lowest_ = INT64_MAX;
     if (p_.line != 0) return list_lines(max_rows);
     int64_t row = 0;
     auto list_piece = [&](int64_t end, uint64_t left_out) {
@@ -165,6 +167,7 @@ class Block {
         const int64_t from = row + rows * i / tiles, to = row + rows * (i + 1) / tiles;
         tiles_[count_++] = {static_cast<int32_t>(from), static_cast<int32_t>(to - from), left_out};
         highest_ = std::max(highest_, to - from);
+        lowest_ = std::min(lowest_, to - from);
       }
       row = end;
     };
@@ -203,8 +206,11 @@ class Block {
     const int64_t end = p_.line == 0 ? rows_ : p_.two_lines() ? tile.begin + highest_ : line + p_.line;
     return std::min<int64_t>(tile.begin, end - highest_);
   }
+  // AMX: tiles that overlap cannot add to the same sums.
+  bool in_k_blocks() const { return p_.k_block != 0 && lowest_ == highest_; }
   // How many tiles share an epilogue.
   int64_t together(int64_t panels) const {
+    if (in_k_blocks()) return kTilesOfBlock;
     const int64_t sums = highest_ * panels * kPanel;
     return std::max<int64_t>(kMaxAcc / sums, 1);
   }
@@ -317,10 +323,11 @@ class Block {
       output = {&e, range_, job_.n0 + column, nullptr, runs[0].out_step, nullptr, runs[0].residual_step};
       t.output = &output;
     }
-    for (; i < stop; ++i) {
-      const Tile& tile = tiles_[i];
+    // k: where the block of K begins.
+    auto multiply = [&](const Tile& tile, int64_t k) {
       const int64_t from = p_.amx() ? first_row(tile) : tile.begin;
-      const void* const registers[2] = {first_row_ + from * t.row_step, first_row_ + (from + t.first) * t.row_step};
+      const char* const row = first_row_ + from * t.row_step + k * element_;
+      const void* const registers[2] = {row, row + t.first * t.row_step};
       t.rows = tile_.rows + from;
       if (p_.line != 0) {
         t.second = from + t.first < rows_ ? t.first : 0;
@@ -332,13 +339,25 @@ class Block {
       t.acc = acc + (from - begin) * t.acc_ld;
       t.left_out = tile.left_out;
       if (finish) {
-        const int64_t row = tile.begin - begin;
-        output.out = out + (runs[0].out + row * runs[0].out_step) * out_bytes_;
+        const int64_t at = tile.begin - begin;
+        output.out = out + (runs[0].out + at * runs[0].out_step) * out_bytes_;
         if (residual != nullptr)
-          output.residual = residual + (runs[0].residual + row * runs[0].residual_step) * residual_bytes_;
+          output.residual = residual + (runs[0].residual + at * runs[0].residual_step) * residual_bytes_;
       }
       p_.tiles->tile[tile.rows][s.np](t);
-      t.prefetch = static_cast<const char*>(t.prefetch) + fetched;
+    };
+    const int64_t k_step = in_k_blocks() ? p_.k_block : INT64_MAX / 2;
+    for (int64_t k = 0; k == 0 || k < p_.k; k += k_step) {
+      if (k_step <= p_.k) {
+        t.c = std::min(k_step, p_.k - k);
+        t.b = b + k * element_ * kPanel;
+        t.accumulate = k > 0;
+      }
+      t.prefetch = ahead.address + t.prefetch_step * (k * element_ / kAmxRowBytes) * kAmxRows;
+      for (int64_t j = i; j < stop; ++j) {
+        multiply(tiles_[j], k);
+        t.prefetch = static_cast<const char*>(t.prefetch) + fetched;
+      }
     }
     if (finish) return;
     epilogue_({
@@ -414,7 +433,7 @@ class Block {
   char* scratch_;
   int64_t start_ = 0, rows_ = 0;  // of the chunk
   Tile* tiles_;                   // of the chunk
-  int64_t count_ = 0, highest_ = 0;
+  int64_t count_ = 0, highest_ = 0, lowest_ = 0;
   int listed_rows_ = 0;
   LastRun written_, fetched_;
   int64_t expanded_from_ = 0, expanded_to_ = -1;  // panels
@@ -425,7 +444,7 @@ class Block {
   EpilogueFn epilogue_;
   OutputRange range_;
   bool finishes_, finishes_all_;  // tiles of the right width; every one of those
-  int64_t out_bytes_, residual_bytes_;
+  int64_t out_bytes_, residual_bytes_, element_;
 };
 
 }  // namespace

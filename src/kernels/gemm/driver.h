@@ -28,7 +28,7 @@ struct GemmJob {
   // From each multiple of it on, so many rows lie row_bytes apart in each tap; 0: none need. AMX reads such rows in
   // place, where a tap is a whole number of 64 bytes or the only one.
   int64_t even = 0;
-  bool slack = false;     // kGatherSlack bytes may be read from the start of any tap
+  bool slack = false;  // kGatherSlack bytes may be read from the start of any tap
 
   const void* b = nullptr;
   void* c_out = nullptr;  // row 0, channel n0

@@ -176,7 +176,8 @@ void epilogue_loop(const EpilogueArgs& args) {
       const Block b0(t, t.n0 + first, 16), b1(t, t.n0 + first + 16, 16), b2(t, t.n0 + first + 32, 16),
           b3(t, t.n0 + first + 48, 16);
       if (!sums_fit(b0.in.multiplier) || !sums_fit(b1.in.multiplier) || !sums_fit(b2.in.multiplier) ||
-          !sums_fit(b3.in.multiplier) || (kResidual && !(__builtin_fabsf(e.residual_scale * e.out_inv_scale) <= 0x1p20f)))
+          !sums_fit(b3.in.multiplier) ||
+          (kResidual && !(__builtin_fabsf(e.residual_scale * e.out_inv_scale) <= 0x1p20f)))
         break;
       for_rows([&](int64_t acc, int64_t at, int64_t residual) __attribute__((always_inline)) {
         acc += first, residual += first;

@@ -12,6 +12,8 @@ inline constexpr int64_t kPanelsInL2 = 128 << 10;
 // Bytes that scratch has for each tile of a chunk (Block::Tile in driver.cc).
 inline constexpr size_t kTileBytes = 16;
 
+inline constexpr int64_t kTilesOfBlock = 4;
+
 struct Plan {
   const GemmTable* table;
   const TileSet* tiles;
@@ -29,13 +31,17 @@ struct Plan {
   int64_t split_m = 1, split_n = 1;
   int64_t row_pieces = 1, panel_pieces = 1;  // of a thread's part, which idle threads may take
   // One thread's scratch: accumulators, tiles, pointers, gathered rows, expanded panels.
-  size_t acc_at = 0, tiles_at = 0, pointers_at = 0, gathered_at = 0, gathered_pointers_at = 0, expanded_at = 0, bytes = 0;
+  size_t acc_at = 0, tiles_at = 0, pointers_at = 0, gathered_at = 0, gathered_pointers_at = 0, expanded_at = 0,
+         bytes = 0;
   // AMX: bytes of a row of A beyond the last whole 64, and where rows and panels are filled up to 64.
   int64_t tail = 0;
   size_t row_tails_at = 0, panel_tails_at = 0;
+  // AMX: K is multiplied in blocks of so much, in which kTilesOfBlock tiles pass over two panels, where all tiles have
+  // the same height; 0: at once.
+  int64_t k_block = 0;
   bool amx() const { return tiles->configure != nullptr; }
-  // AMX in place: tiles stay within lines of so many evenly spaced rows, or take two short ones, a register each; 0: all
-  // rows are one line.
+  // AMX in place: tiles stay within lines of so many evenly spaced rows, or take two short ones, a register each; 0:
+  // all rows are one line.
   int64_t line = 0;
   bool two_lines() const { return line != 0 && line <= kAmxRows; }
 };

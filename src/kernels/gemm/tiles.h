@@ -55,7 +55,7 @@ struct TileArgs {
   void* acc;                      // f32 or s32, [rows][acc_ld], of which groups * panels * 16 columns are written
   int64_t acc_ld = 0;             // elements
   const int32_t* bias = nullptr;  // INT8: what sums start from, [groups * panels * 16], or null
-  bool accumulate = false;        // float: partial sums are added to what acc holds
+  bool accumulate = false;        // float and AMX: partial sums are added to what acc holds
   uint64_t left_out = 0;          // taps, a bit each, that are not read: A is zero there
   // Where the tile is to finish its sums, which then are of all K; acc is not touched. Float: K <= kBlockK. Null: sums
   // are left in acc.
