@@ -2,9 +2,9 @@
 //
 //   build/bench/peak [threads]
 //
-// Prints one JSON object: for each format the best instruction that the CPU has (f32: fma; bf16: vdpbf16ps; int8:
-// vpdpbusd, or pmaddubsw + pmaddwd where there is no VNNI) and its GMAC/s on each number of threads, the best of
-// several tries, since other work on a shared machine only makes it slower.
+// Prints one JSON object: for each format the best instruction that the CPU has (f32: fma; bf16: tdpbf16ps of AMX, or
+// vdpbf16ps; int8: tdpbusd of AMX, vpdpbusd, or pmaddubsw + pmaddwd where there is no VNNI) and its GMAC/s on each
+// number of threads, the best of several tries, since other work on a shared machine only makes it slower.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -76,6 +76,24 @@ __attribute__((target("avx512f,avx512bf16"))) void bf16_512() {
   LOWP_LOOP(__m512, _mm512_setzero_ps(), s = _mm512_dpbf16_ps(s, a, b))
 }
 
+// AMX: sums of 16 x 16 in four tiles, which hide each other's latency; 64 bytes of K a product.
+#define LOWP_TILES(product)                                                                          \
+  alignas(64) unsigned char config[64] = {1}; /* palette; bytes a row from 16 on, rows from 48 on */ \
+  for (int r = 0; r < 8; ++r) config[16 + 2 * r] = 64, config[48 + r] = 16;                          \
+  __asm__ volatile("ldtilecfg %0" ::"m"(config));                                                    \
+  for (long i = 0; i < kRounds; ++i) {                                                               \
+    _Pragma("GCC unroll 6") for (int k = 0; k < kChains; k += 4) {                                   \
+      __asm__ volatile(product " %tmm6, %tmm4, %tmm0");                                              \
+      __asm__ volatile(product " %tmm7, %tmm4, %tmm1");                                              \
+      __asm__ volatile(product " %tmm6, %tmm5, %tmm2");                                              \
+      __asm__ volatile(product " %tmm7, %tmm5, %tmm3");                                              \
+    }                                                                                                \
+  }                                                                                                  \
+  __asm__ volatile("tilerelease");
+
+void tiles_int8() { LOWP_TILES("tdpbusd") }
+void tiles_bf16() { LOWP_TILES("tdpbf16ps") }
+
 struct Loop {
   const char* instruction;
   void (*run)();
@@ -110,12 +128,17 @@ int main(int argc, char** argv) {
   const bool has_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
   const bool has_vnni256 = lowp::active_target() == lowp::Target::k_avx2_vnni;
   const Loop f32 = has_512 ? Loop{"vfmadd 512", fma512, 16 * 24} : Loop{"vfmadd 256", fma256, 8 * 12};
-  const Loop int8 = has_vnni512   ? Loop{"vpdpbusd 512", vnni512, 64 * 24}
+  const bool has_amx = lowp::target_supported(lowp::Target::k_avx512_amx);  // also asks for the registers
+  const Loop int8 = has_amx       ? Loop{"tdpbusd", tiles_int8, 16 * 16 * 64 * 24}
+                    : has_vnni512 ? Loop{"vpdpbusd 512", vnni512, 64 * 24}
                     : has_vnni256 ? Loop{"vpdpbusd 256", vnni256, 32 * 12}
                                   : Loop{"vpmaddubsw four times, vpmaddwd 256", maddubs256, 128 * 8};
   std::printf("{\n  \"cpu\": \"%s\",\n", lowp::cpu_name().c_str());
   print("fp32", f32, threads, false);
-  if (has_bf16) print("bf16", {"vdpbf16ps 512", bf16_512, 32 * 24}, threads, false);
+  if (has_amx)
+    print("bf16", {"tdpbf16ps", tiles_bf16, 16 * 16 * 32 * 24}, threads, false);
+  else if (has_bf16)
+    print("bf16", {"vdpbf16ps 512", bf16_512, 32 * 24}, threads, false);
   print("int8", int8, threads, true);
   std::printf("}\n");
   return 0;

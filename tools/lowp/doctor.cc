@@ -32,7 +32,7 @@ Status doctor(bool json) {
                       {"threads", available_threads()},
                       {"ops", all_ops().size()}};
   j["bf16"] = target_has_bf16(selected) ? "native" : "storage";
-  j["int8"] = target_has_vnni(selected) ? "vnni" : "exact without vnni";
+  j["int8"] = target_has_amx(selected) ? "amx" : target_has_vnni(selected) ? "vnni" : "exact without vnni";
   const char* isa = std::getenv("LOWP_ISA");
   if (isa != nullptr) j["LOWP_ISA"] = isa;
   std::string expected;
@@ -50,9 +50,12 @@ Status doctor(bool json) {
   } else {
     fmt::print("lowp {} on {}\n  target   {}{}\n  threads  {}\n", LOWP_VERSION, cpu_name(), target_name(selected),
                isa != nullptr ? " (LOWP_ISA)" : "", available_threads());
-    fmt::print("  BF16     {}\n",
-               target_has_bf16(selected) ? "native dot product" : "storage only: arithmetic in FP32");
-    fmt::print("  INT8     {}\n", target_has_vnni(selected) ? "VNNI" : "exact 16-bit and 7-bit kernels");
+    fmt::print("  BF16     {}\n", target_has_amx(selected)    ? "AMX"
+                                  : target_has_bf16(selected) ? "native dot product"
+                                                              : "storage only: arithmetic in FP32");
+    fmt::print("  INT8     {}\n", target_has_amx(selected)    ? "AMX"
+                                  : target_has_vnni(selected) ? "VNNI"
+                                                              : "exact 16-bit and 7-bit kernels");
     std::string names;
     for (Target t : supported_targets()) names += fmt::format(" {}", target_name(t));
     fmt::print("  runs    {}\n  targets give {}\n", names, agree ? "the same bits" : "DIFFERENT BITS");

@@ -15,7 +15,8 @@ namespace {
 
 struct Geometry {
   int64_t in_c, out_c;     // of a group
-  size_t bytes;            // of an input element
+  size_t stored;           // bytes of an input element
+  size_t bytes;            // where it is multiplied: a copy of few channels is rounded to bf16 where its product does
   bool pointwise;          // 1x1, stride 1, unpadded: output pixels are input pixels
   bool padded_copy;        // the image is copied with its padding; rows of taps are then contiguous
   bool lines;              // AMX: each line of output pixels reads pixels that lie evenly
@@ -42,6 +43,10 @@ bool reads_lines(const ConvArgs& a, const Geometry& g) {
          !a.choice.gather && g.in_c * static_cast<int64_t>(g.bytes) % kAmxRowBytes == 0 && a.out_w >= kShortestLine &&
          a.pad_top >= 0 && a.pad_left >= 0;
 }
+// f32 images that are multiplied in bf16.
+bool rounds_operands(const ConvArgs& a) {
+  return a.in_dtype == DType::kF32 && a.weight_kind == WeightKind::kBF16 && !expands_weights(a.weight_kind);
+}
 bool reads_padding(const ConvArgs& a) {
   return a.pad_top > 0 || a.pad_left > 0 || (a.out_h - 1) * a.stride_h + (a.kernel_h - 1) * a.dilation_h >= a.in_h ||
          (a.out_w - 1) * a.stride_w + (a.kernel_w - 1) * a.dilation_w >= a.in_w;
@@ -51,11 +56,12 @@ Geometry geometry_of(const ConvArgs& a) {
   Geometry g{};
   g.in_c = a.in_c / a.groups;
   g.out_c = a.out_c / a.groups;
-  g.bytes = static_cast<size_t>(dtype_bits(a.in_dtype)) / 8;
+  g.stored = g.bytes = static_cast<size_t>(dtype_bits(a.in_dtype)) / 8;
   const bool unpadded = a.pad_top == 0 && a.pad_left == 0 && a.out_h == a.in_h && a.out_w == a.in_w;
   g.pointwise = a.kernel_h == 1 && a.kernel_w == 1 && a.stride_h == 1 && a.stride_w == 1 && unpadded;
   g.padded_copy = a.kernel_w > 1 && a.groups == 1 && a.dilation_w == 1 && a.pad_top >= 0 && a.pad_left >= 0 &&
                   static_cast<size_t>(g.in_c) * g.bytes < kShortRunBytes;
+  if (g.padded_copy && rounds_operands(a)) g.bytes = 2;
   g.lines = reads_lines(a, g);
   const bool copied = g.padded_copy || (g.lines && reads_padding(a));
   g.images = g.padded_copy ? 1
@@ -167,7 +173,7 @@ GemmJob job_of(const ConvArgs& a, const Geometry& g, int64_t images) {
   job.n = g.out_c;
   job.taps = g.padded_copy ? a.kernel_h : a.kernel_h * a.kernel_w;
   job.c = g.padded_copy ? a.kernel_w * a.in_c : g.in_c;
-  job.a_dtype = a.in_dtype;
+  job.a_dtype = g.bytes == g.stored ? a.in_dtype : DType::kBF16;
   job.b_kind = a.weight_kind;
   job.int8_class = a.int8_class;
   job.rows = g.padded_copy || g.lines ? line_rows : g.pointwise ? pointwise_rows : tap_rows;
@@ -187,13 +193,39 @@ uint8_t padding_byte(const ConvArgs& a) {
   return is_floating(a.in_dtype) ? uint8_t{0} : static_cast<uint8_t>(a.in_zero);
 }
 
+// A line of the copy, of an image in f32, rounded to bf16.
+void round_padded_line(const ConvArgs& a, const PaddedImage& p, const char* in, int64_t y, char* line) {
+  std::memset(line, 0, static_cast<size_t>(p.w * a.in_c) * 2);
+  const int64_t ih = y - a.pad_top, left = std::min(a.pad_left, p.w),
+                inside = std::clamp<int64_t>(p.w - left, 0, a.in_w);
+  if (ih < 0 || ih >= a.in_h || inside == 0) return;
+  const bool packed = a.in_ld == a.in_c;
+  const char* src = in + ih * a.in_w * a.in_ld * 4;
+  char* at = line + left * a.in_c * 2;
+  for (int64_t x = 0; x < (packed ? 1 : inside); ++x) {
+    const void* row = src + x * a.in_ld * 4;
+    gemm_table(active_target())
+        ->gather[static_cast<int>(Gather::kF32ToBF16)]({.rows = &row,
+                                                        .stride = 1,
+                                                        .count = 1,
+                                                        .taps = 1,
+                                                        .c = packed ? inside * a.in_c : a.in_c,
+                                                        .group = 1,
+                                                        .dst = at + x * a.in_c * 2,
+                                                        .dst_step = 0});
+  }
+}
+
 void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, int64_t images, char* image, int threads) {
   const auto bytes = static_cast<int64_t>(g.bytes);
   const int padding = padding_byte(a);
   parallel_for(threads, images * g.padded.h, [&](int64_t y) {
-    const char* from = in + y / g.padded.h * a.in_h * a.in_w * a.in_ld * bytes;
-    copy_padded_line(a, g.padded, bytes, a.in_ld, padding, from, y % g.padded.h,
-                     image + y * g.padded.w * a.in_c * bytes);
+    const char* from = in + y / g.padded.h * a.in_h * a.in_w * a.in_ld * static_cast<int64_t>(g.stored);
+    char* const line = image + y * g.padded.w * a.in_c * bytes;
+    if (g.bytes == g.stored)
+      copy_padded_line(a, g.padded, bytes, a.in_ld, padding, from, y % g.padded.h, line);
+    else
+      round_padded_line(a, g.padded, from, y % g.padded.h, line);
   });
 }
 
@@ -239,7 +271,7 @@ void conv(const ConvArgs& a, void* scratch, int threads) {
     const int64_t images = std::min(g.images, a.batch - b);
     job.m = pixels * images;
     if (g.pointwise) job.even = job.m;
-    const char* in = static_cast<const char*>(a.in) + static_cast<size_t>(b * a.in_h * a.in_w * a.in_ld) * g.bytes;
+    const char* in = static_cast<const char*>(a.in) + static_cast<size_t>(b * a.in_h * a.in_w * a.in_ld) * g.stored;
     const int64_t out_image = a.out_line != 0 ? a.out_image : pixels * a.out_ld;
     char* out = static_cast<char*>(a.out) + static_cast<size_t>(b * out_image) * out_bytes;
     if (epilogue.residual != nullptr) {

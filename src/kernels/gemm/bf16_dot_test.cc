@@ -1,5 +1,5 @@
-// vdpbf16ps against its emulation (docs/numerics.md): a tile of the native kernel against the reference's formula, on
-// random, cancelling and subnormal triples. LOWP_BF16_TRIPLES sets how many (default 10^6).
+// vdpbf16ps and tdpbf16ps against their emulation (docs/numerics.md): tiles of the native kernels against the emulated
+// ones, on random, cancelling and subnormal products. LOWP_BF16_TRIPLES sets how many (default 10^6).
 #include <bit>
 #include <cstdlib>
 
@@ -89,6 +89,62 @@ TEST(Bf16Dot, HardwareEqualsEmulation) {
     }
   }
   EXPECT_EQ(different, 0) << "of " << triples << " triples";
+}
+
+// A row of 64 bf16, K being two products of a tile, against one panel; sums start at 0.
+void run_amx_tile(Target target, const uint16_t (&row)[64], const uint16_t (&panel)[32][32], float (&out)[16]) {
+  const TileSet& set = *gemm_table(target)->bf16_amx;
+  const void* rows[1] = {row};
+  alignas(64) float acc[16];
+  set.configure(1, 0);
+  set.tile[1][1]({.rows = rows,
+                  .rows_stride = 1,
+                  .taps = 1,
+                  .c = 64,
+                  .b = panel,
+                  .b_stride = sizeof(panel),
+                  .acc = acc,
+                  .acc_ld = 16,
+                  .row_step = sizeof(row),
+                  .first = 1});
+  set.release();
+  std::memcpy(out, acc, sizeof(acc));
+}
+
+TEST(Bf16Dot, TilesEqualTheirEmulation) {
+  if (!target_supported(Target::k_avx512_amx)) GTEST_SKIP() << "no AMX on this CPU";
+  const char* wanted = std::getenv("LOWP_BF16_TRIPLES");
+  const int64_t products = wanted != nullptr ? std::atoll(wanted) : 1000000;
+  Random random(21);
+  int64_t different = 0;
+  alignas(64) uint16_t row[64], panel[32][32];
+  for (int64_t done = 0; done < products; done += 64 * 16) {
+    const int mode = random.range(0, 4);
+    const bool cancelling = random.range(0, 2) == 0;
+    for (uint16_t& a : row) a = static_cast<uint16_t>(random_bf16(random, mode));
+    for (auto& pairs : panel) {
+      for (uint16_t& b : pairs) b = static_cast<uint16_t>(random_bf16(random, mode));
+    }
+    if (cancelling) {
+      // The second half of K is the first with its sign changed, and weights that are an ulp off.
+      for (int k = 0; k < 32; ++k) row[32 + k] = row[k] ^ 0x8000u;
+      for (int k = 0; k < 16; ++k) {
+        for (int n = 0; n < 32; ++n) panel[16 + k][n] = static_cast<uint16_t>(panel[k][n] + random.range(-1, 1));
+      }
+    }
+    float hardware[16], emulated[16];
+    run_amx_tile(Target::k_avx512_amx, row, panel, hardware);
+    run_amx_tile(Target::k_emu_amx, row, panel, emulated);
+    for (int i = 0; i < 16; ++i) {
+      if (std::isnan(hardware[i]) && std::isnan(emulated[i])) continue;
+      if (std::bit_cast<uint32_t>(hardware[i]) == std::bit_cast<uint32_t>(emulated[i])) continue;
+      if (++different <= 10) {
+        ADD_FAILURE() << "mode " << mode << (cancelling ? " cancelling" : "") << std::hexfloat << " hardware "
+                      << hardware[i] << " emulation " << emulated[i];
+      }
+    }
+  }
+  EXPECT_EQ(different, 0) << "of " << products << " products";
 }
 
 }  // namespace

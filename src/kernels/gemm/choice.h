@@ -34,6 +34,6 @@ struct KernelChoice {
 std::string choice_text(const KernelChoice& choice);
 
 // Part of what measurements are filed under: raised when kernels change so much that old measurements mean nothing.
-inline constexpr int kKernelVersion = 6;
+inline constexpr int kKernelVersion = 7;
 
 }  // namespace lowp::kernels
