@@ -29,8 +29,8 @@ bool target_supported(Target target);
 // Every target that runs here, in the order of targets.inc.
 std::span<const Target> supported_targets();
 
-// The target that kernels use: LOWP_ISA where it is set, else the last supported hardware target (never an emulated one).
-// An unknown or unsupported LOWP_ISA is an error that lists what runs here.
+// The target that kernels use: LOWP_ISA where it is set, else the last supported hardware target (never an emulated
+// one). An unknown or unsupported LOWP_ISA is an error that lists what runs here.
 Result<Target> selected_target();
 // As selected_target(), throwing InternalError; for code behind a border that has already checked.
 Target active_target();

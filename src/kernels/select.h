@@ -1,8 +1,8 @@
 // Choosing a family's table for the active target, and splitting work over threads.
 //
 // The families other than gemm, conv and depthwise are written over 16-lane vectors (simd/vec.h), which come in three
-// kinds: plain C++ (targets scalar, emu512 and emu_amx), two registers (avx2, avx2_vnni) and one (avx512 and its extensions).
-// Such a family has one table a kind, in <family>/{scalar,avx2,avx512}.cc.
+// kinds: plain C++ (targets scalar, emu512 and emu_amx), two registers (avx2, avx2_vnni) and one (avx512 and its
+// extensions). Such a family has one table a kind, in <family>/{scalar,avx2,avx512}.cc.
 #pragma once
 
 #include <algorithm>

@@ -9,8 +9,9 @@
 
 namespace lowp::ops {
 
-// out_dtype kF32: not quantized; so kBF16, which lowp.Linear and lowp.Conv can give. Else as QuantizeLinear with one scale, out_dtype kU8 or kI8, limited to the stored
-// values out_low to out_high (ends beyond the type's range count as the type's).
+// out_dtype kF32: not quantized; so kBF16, which lowp.Linear and lowp.Conv can give. Else as QuantizeLinear with one
+// scale, out_dtype kU8 or kI8, limited to the stored values out_low to out_high (ends beyond the type's range count as
+// the type's).
 struct OutputQuantization {
   DType out_dtype = DType::kF32;
   float out_scale = 1;

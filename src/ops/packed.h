@@ -1,9 +1,9 @@
 // What the two ops with packed weights share, lowp.Linear and lowp.Conv: operands, epilogue attributes, weight packing.
 //
-// Operands: 0 x, f32, u8 or s8, or bf16 where the weights are bf16; 1 weights in packed order (kernels/gemm/pack.h), a 1-d tensor; 2 bias [N], f32, or s32 with the zero
-// point folded in for INT8; 3 scale [N] f32, INT8 only: input scale * weight scale; 4 residual of the output's shape, f32, u8, s8 or bf16;
-// 5 of lowp.Linear: steps [N] f32, by how much a step of an INT8 output divides each channel, in place of 1 /
-// out_scale.
+// Operands: 0 x, f32, u8 or s8, or bf16 where the weights are bf16; 1 weights in packed order (kernels/gemm/pack.h), a
+// 1-d tensor; 2 bias [N], f32, or s32 with the zero point folded in for INT8; 3 scale [N] f32, INT8 only: input scale *
+// weight scale; 4 residual of the output's shape, f32, u8, s8 or bf16; 5 of lowp.Linear: steps [N] f32, by how much a
+// step of an INT8 output divides each channel, in place of 1 / out_scale.
 #pragma once
 
 #include "kernels/gemm/epilogue.h"

@@ -362,6 +362,31 @@ TEST(Lower, AttentionBetweenInt8LayersComputesInIntegers) {
   }
 }
 
+// Convolutions, what stands between them and a residual; not what an op in f32 or the graph's output reads.
+TEST(Lower, Bf16LayersHandEachOtherBf16) {
+  Net n;
+  ir::Value* x = n.input({2, 5, 8, 8});
+  ir::Value* a = n.b.op("Relu", {n.b.op("Conv", {x, n.floats({6, 5, 3, 3})}, conv_attrs(3, 1))});
+  a = n.b.op("MaxPool", {a}, {{"kernel_shape", std::vector<int64_t>{2, 2}}, {"strides", std::vector<int64_t>{2, 2}}});
+  ir::Value* c = n.b.op("Conv", {a, n.floats({6, 6, 3, 3})}, conv_attrs(3, 1));
+  c = n.b.op("Relu", {n.b.op("Add", {c, a})});
+  ir::Value* d = n.b.op("Conv", {c, n.floats({4, 6, 1, 1})}, conv_attrs(1, 0));
+  n.output(n.b.op("Conv", {n.b.op("Elu", {d}), n.floats({4, 4, 1, 1})}, conv_attrs(1, 0)));
+  passes::PassOptions options;
+  options.weight_dtype = DType::kBF16;
+  auto types = [](const ir::Graph& g) {
+    std::vector<DType> results;
+    for (const auto& node : g.nodes()) {
+      if (node->op->name == "Conv" || node->op->name == "MaxPool") results.push_back(node->outputs[0]->type.dtype);
+    }
+    return results;
+  };
+  constexpr DType kF32 = DType::kF32, kBF16 = DType::kBF16;
+  EXPECT_EQ(types(*n.lowered(0.1, options)), (std::vector{kF32, kF32, kF32, kF32, kF32}));
+  options.narrow_activations = true;
+  EXPECT_EQ(types(*n.lowered(0.1, options)), (std::vector{kBF16, kBF16, kBF16, kF32, kF32}));
+}
+
 TEST(Lower, LayoutChangesOnlyAtTheBorders) {
   Net n;
   ir::Value* x = n.input({2, 5, 8, 8});

@@ -32,7 +32,8 @@ struct PaddedImage {
   int64_t h = 0, w = 0;
   template <typename Shape>
   static PaddedImage of(const Shape& a) {
-    return {(a.out_h - 1) * a.stride_h + (a.kernel_h - 1) * a.dilation_h + 1, (a.out_w - 1) * a.stride_w + (a.kernel_w - 1) * a.dilation_w + 1};
+    return {(a.out_h - 1) * a.stride_h + (a.kernel_h - 1) * a.dilation_h + 1,
+            (a.out_w - 1) * a.stride_w + (a.kernel_w - 1) * a.dilation_w + 1};
   }
 };
 

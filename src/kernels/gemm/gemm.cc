@@ -214,15 +214,17 @@ GemmArgs item_args(const MatmulArgs& g, int64_t rows) {
   };
 }
 
+}  // namespace
+
 bool is_summed_by_blocks(const MatmulArgs& g) {
   const Epilogue& e = g.epilogue;
   const bool plain =
       e.out == DType::kF32 && e.bias == nullptr && e.residual == nullptr && e.activation == Activation::kNone;
-  // AMX's sums have no blocks of 256.
-  const bool blocks = kind_of(g) != WeightKind::kBF16 || bf16_products(active_target()) != BF16Products::kTiles;
-  return plain && blocks && g.a_col != 1 && g.k >= 4 * kBlockK &&
+  return plain && g.a_col != 1 && g.k >= 4 * kBlockK &&
          (g.m + g.n) * kBlockK * static_cast<int64_t>(weight_bytes(kind_of(g))) <= kBlockBytes;
 }
+
+namespace {
 
 MatmulPlan plan_matmul(const MatmulArgs& g, int threads) {
   LOWP_CHECK(is_stored_float(g.dtype) && (g.a_col == 1 || g.lda == 1) && (g.b_col == 1 || g.b_row == 1));

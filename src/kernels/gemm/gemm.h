@@ -87,6 +87,9 @@ struct MatmulArgs {
   int64_t ldc = 0;
   Epilogue epilogue;  // bias [N] is shared by all items
 };
+// Whether K is taken in blocks of 256 whose sums are added in order, also where the products themselves have no such
+// blocks (BF16Products::kTiles). Follows from shapes and types.
+bool is_summed_by_blocks(const MatmulArgs& args);
 size_t matmul_scratch(const MatmulArgs& args, int threads);
 void matmul(const MatmulArgs& args, void* scratch, int threads);
 

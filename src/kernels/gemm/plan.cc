@@ -255,11 +255,14 @@ Plan make_plan(const GemmJob& job, int threads) {
 
   size_t at = kMaxAcc * sizeof(float);
   if (p.amx()) {
-    // Tiles of one height overlap by a row where heights would differ: room for it before and after the sums.
-    p.acc_at = at;
-    at = 2 * at + std::max<size_t>(kMaxAcc, kTilesOfBlock * 2 * kAmxRows * 2 * kPanel) * sizeof(float);
     if (p.line == 0 && p.k * static_cast<int64_t>(form_bytes(p.tiles->form)) > kAmxLongRow)
       p.k_block = kAmxBlock / static_cast<int64_t>(form_bytes(p.tiles->form));
+    // Tiles of one height overlap by a row where heights would differ, or by a register's where a line has no second:
+    // room for it before and after the sums.
+    const int64_t most = p.k_block != 0 ? kTilesOfBlock * 2 * kAmxRows * 2 * kPanel : kMaxAcc;
+    const auto margin = static_cast<size_t>(std::min(kMaxAcc, kAmxRows * round_up(job.n, kPanel))) * sizeof(float);
+    p.acc_at = margin;
+    at = static_cast<size_t>(most) * sizeof(float) + 2 * margin;
     p.tail = p.k * static_cast<int64_t>(form_bytes(p.tiles->form)) % kAmxRowBytes;
   }
   p.tiles_at = at;

@@ -166,25 +166,31 @@ int load_u8(DType dtype, const void* p, int64_t at) {
   return dtype == DType::kI8 ? raw ^ 0x80 : raw;
 }
 
-// a(k) and w(k) give the factors.
+// Products begin to end as AMX adds them. a(k) and w(k) give the factors.
 template <typename A, typename W>
-float blocked_sum(int64_t k_total, BF16Products bf16, A a, W w) {
-  if (bf16 == BF16Products::kTiles) {
-    float sum = 0.0f;
-    for (int64_t k0 = 0; k0 < k_total; k0 += 32) {
-      float fa[32], fw[32];
-      const int64_t count = std::min<int64_t>(32, k_total - k0);
-      for (int64_t k = 0; k < count; ++k)
-        fa[k] = static_cast<float>(BFloat16(a(k0 + k))), fw[k] = static_cast<float>(BFloat16(w(k0 + k)));
-      sum = tile_bf16(sum, fa, fw, count);
-    }
-    return sum;
+float tiles_sum(int64_t begin, int64_t end, A a, W w) {
+  float sum = 0.0f;
+  for (int64_t k0 = begin; k0 < end; k0 += 32) {
+    float fa[32], fw[32];
+    const int64_t count = std::min<int64_t>(32, end - k0);
+    for (int64_t k = 0; k < count; ++k)
+      fa[k] = static_cast<float>(BFloat16(a(k0 + k))), fw[k] = static_cast<float>(BFloat16(w(k0 + k)));
+    sum = tile_bf16(sum, fa, fw, count);
   }
+  return sum;
+}
+
+// tile_blocks: is_summed_by_blocks().
+template <typename A, typename W>
+float blocked_sum(int64_t k_total, BF16Products bf16, A a, W w, bool tile_blocks = false) {
+  if (bf16 == BF16Products::kTiles && !tile_blocks) return tiles_sum(0, k_total, a, w);
   float sum = 0.0f;
   for (int64_t k0 = 0; k0 < k_total; k0 += 256) {
     const int64_t k1 = k0 + 256 < k_total ? k0 + 256 : k_total;
     float part = 0.0f;
-    if (bf16 == BF16Products::kPairs) {
+    if (bf16 == BF16Products::kTiles) {
+      part = tiles_sum(k0, k1, a, w);
+    } else if (bf16 == BF16Products::kPairs) {
       for (int64_t k = k0; k < k1; k += 2) {
         auto factor = [&](auto f, int64_t i) { return i < k1 ? static_cast<float>(BFloat16(f(i))) : 0.0f; };
         part = dot_bf16(part, {factor(a, k), factor(a, k + 1)}, {factor(w, k), factor(w, k + 1)});
@@ -388,7 +394,7 @@ void matmul(const MatmulArgs& g, BF16Products bf16) {
         const float acc = blocked_sum(
             g.k, g.dtype == DType::kBF16 ? bf16 : BF16Products::kExpanded,
             [&](int64_t k) { return element(g.a, a + m * g.lda + k * g.a_col); },
-            [&](int64_t k) { return element(g.b, b + k * g.b_row + n * g.b_col); });
+            [&](int64_t k) { return element(g.b, b + k * g.b_row + n * g.b_col); }, is_summed_by_blocks(g));
         finish_f32(e, acc, m, n, c, g.ldc);
       }
     }
