@@ -64,7 +64,7 @@ size_t conv_weight_gradient_scratch(const ConvWeightGradientArgs& args, int thre
 void conv_weight_gradient(const ConvWeightGradientArgs& args, void* scratch, int threads);
 
 namespace reference {
-// bf16: how bf16 operands are multiplied; gradients of weights are taken in pairs where those of inputs are in tiles.
+// bf16: how bf16 operands are multiplied.
 void conv_input_gradient(const ConvInputGradientArgs& args, BF16Products bf16);
 void conv_weight_gradient(const ConvWeightGradientArgs& args, BF16Products bf16);
 }  // namespace reference

@@ -215,7 +215,6 @@ void plain_weights(const ConvWeightGradientArgs& a, BF16Products bf16) {
 void conv_weight_gradient(const ConvWeightGradientArgs& a, BF16Products bf16) {
   const ConvShape& s = a.shape;
   if (a.x_dtype != DType::kBF16 || a.dy_dtype != DType::kBF16 || s.depthwise()) bf16 = BF16Products::kExpanded;
-  if (bf16 == BF16Products::kTiles) bf16 = BF16Products::kPairs;
   if (bf16 == BF16Products::kExpanded && winograd_fits(s))
     winograd_weights(a);
   else

@@ -24,6 +24,10 @@ namespace {
 // Gathering a panel costs about 4 cycles a pixel, multiplying it one cycle and row.
 constexpr int64_t kChunkRows = 128;
 constexpr int64_t kChunkBytes = 256 << 10;
+// AMX multiplies a panel by 16 rows in half a cycle a pixel, so that more rows are to share what gathering it costs.
+// CPUs that have it have 2 MB of L2.
+constexpr int64_t kAmxChunkRows = 512;
+constexpr int64_t kAmxChunkBytes = 512 << 10;
 constexpr int64_t kMaxSlab = 2048;
 // Lines of 64 bytes that are read side by side, and pixels for which that is done before the next: pixels of 1024
 // channels lie a page apart, and a panel or 16 channels of dy alone would touch each page anew.
@@ -38,6 +42,7 @@ struct Plan {
   const TileSet* tiles;
   bool pairs;           // products of bf16
   int64_t element;      // bytes of copied operands
+  int64_t group;        // pixels that are multiplied together: a slab is filled up with zeros
   int64_t in_c, out_c;  // of a group
   int64_t k, n;         // pixels, (kh, kw, c)
   bool copied;          // x is read from a copy with its padding
@@ -72,7 +77,10 @@ Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
   Plan p{};
   p.pairs = product_kind(a.x_dtype, a.dy_dtype) == WeightKind::kBF16;
   p.element = p.pairs ? 2 : 4;
-  p.tiles = p.pairs ? gemm_table(active_target())->bf16_dot : gemm_table(active_target())->f32;
+  const GemmTable& table = *gemm_table(active_target());
+  p.tiles = p.pairs ? bf16_tiles(table) : table.f32;
+  const bool amx = p.tiles->configure != nullptr;
+  p.group = amx ? kAmxRowBytes / 2 : p.pairs ? 2 : 1;
   p.in_c = s.in_c / s.groups;
   p.out_c = s.out_c / s.groups;
   p.k = s.pixels();
@@ -82,7 +90,7 @@ Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
   p.line = p.copied ? s.kernel_w * p.in_c : p.in_c;
   p.width = tile_width(*p.tiles);
   p.groups = ceil_div(ceil_div(p.n, kPanel), p.width);
-  p.chunk = std::min(p.out_c, kChunkRows);
+  p.chunk = std::min(p.out_c, amx ? kAmxChunkRows : kChunkRows);
   // Where panels that are gathered side by side have addresses of their own, there is nothing to gain.
   p.together = p.width;
   if (p.line % (kSideBySide * kPanel) == 0 && kSideBySide % p.width == 0 &&
@@ -93,7 +101,7 @@ Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
          p.chunk > 2 * p.tiles->max_rows[p.width])
     p.chunk = ceil_div(p.chunk, 2);
   p.chunks = ceil_div(p.out_c, p.chunk);
-  const int64_t pixels = kChunkBytes / (std::max(p.chunk, kChunkRows / 4) * p.element);
+  const int64_t pixels = (amx ? kAmxChunkBytes : kChunkBytes) / (std::max(p.chunk, kChunkRows / 4) * p.element);
   p.slab = std::min({round_up(p.k, kBlockK), pixels / kBlockK * kBlockK, kMaxSlab});
   // Rows a power of two apart would fall into the same sets of L1; so would those of the sums.
   p.turned_ld = p.slab + 64 / p.element;
@@ -132,7 +140,7 @@ class WeightGradient {
     for (group_ = 0; group_ < s_.groups; ++group_) {
       for (k0_ = 0; k0_ < p_.k; k0_ += p_.slab) {
         count_ = std::min(p_.slab, p_.k - k0_);
-        depth_ = p_.pairs ? round_up(count_, 2) : count_;
+        depth_ = round_up(count_, p_.group);
         parallel_for(threads_, ceil_div(p_.out_c, kSideBySide * kPanel),
                      [&](int64_t i) { turn(i * kSideBySide * kPanel); });
         for (Worker& w : workers_) w.line = -1;
@@ -168,8 +176,9 @@ class WeightGradient {
     };
     if (p_.pairs) {
       transpose_words({a_.dy_dtype, dy(first), s_.out_c, end - first, count_, turned(first), p_.turned_ld});
-      if (depth_ > count_) {  // the last pair's other half
-        for (int64_t o = first; o < end; ++o) std::memset(turned(o) + count_ * p_.element, 0, 2);
+      if (depth_ > count_) {
+        const auto bytes = static_cast<size_t>((depth_ - count_) * p_.element);
+        for (int64_t o = first; o < end; ++o) std::memset(turned(o) + count_ * p_.element, 0, bytes);
       }
     } else {
       expand_matrix({a_.dy_dtype, true, dy(first), s_.out_c, end - first, count_,
@@ -252,6 +261,9 @@ class WeightGradient {
     char* mine = scratch_ + p_.workers_at + p_.worker_bytes * static_cast<size_t>(worker);
     const int64_t panels = std::min(p_.together, ceil_div(p_.n, kPanel) - first);
     pack_panels(worker, first, panels, mine);
+    const int64_t packed = round_up(count_, 2) * kPanel * p_.element;
+    for (int64_t i = 0; packed < panel_bytes() && i < panels; ++i)
+      std::memset(mine + i * panel_bytes() + packed, 0, static_cast<size_t>(panel_bytes() - packed));
     for (int64_t i = 0; i < panels; i += p_.width)
       multiply_group(mine + i * panel_bytes(), chunk, first + i, std::min(p_.width, panels - i));
   }
@@ -270,9 +282,21 @@ class WeightGradient {
     t.accumulate = k0_ > 0;
     float* acc = (p_.direct ? a_.dw + group_ * p_.out_c * p_.n : sums()) + first * kPanel;
     auto row_of = [&](int64_t tile) { return r0 + rows * tile / tiles; };
+    const bool amx = p_.tiles->configure != nullptr;
+    int64_t configured = 0;  // rows of the registers; tiles that share rows would add to them twice
+    t.row_step = p_.turned_ld * p_.element;
+    t.second = 1;
     for (int64_t i = 0; i < tiles; ++i) {
       const int64_t begin = row_of(i), end = row_of(i + 1);
-      for (int64_t r = begin; r < end; ++r) pointers[r - begin] = turned(r);
+      if (amx) {
+        pointers[0] = turned(begin);
+        pointers[1] = turned(begin + kAmxRows);
+        t.first = static_cast<int>(std::min<int64_t>(end - begin, kAmxRows));
+        t.rest = static_cast<int>(end - begin) - t.first;
+        if (std::exchange(configured, end - begin) != end - begin) p_.tiles->configure(t.first, t.rest);
+      } else {
+        for (int64_t r = begin; r < end; ++r) pointers[r - begin] = turned(r);
+      }
       // Sums that the next tile adds to lie pages apart.
       for (int64_t r = end; r < row_of(std::min(i + 2, tiles)); ++r) {
         for (int64_t l = 0; l < np; ++l) __builtin_prefetch(acc + r * p_.acc_ld + l * kPanel, 1, 3);
@@ -281,6 +305,7 @@ class WeightGradient {
       fetch_next(t, first * p_.out_c + begin * np, (end - begin) * np);
       p_.tiles->tile[end - begin][np](t);
     }
+    if (amx) p_.tiles->release();
   }
 
   // The next slab's dy and x come from memory to L2 while this one's tiles compute, evenly: a tile that does `work` of
@@ -325,7 +350,7 @@ class WeightGradient {
   int threads_;
   const ConvTable& table_;
   int64_t group_ = 0, k0_ = 0, count_ = 0;
-  int64_t depth_ = 0;  // count_, in whole pairs
+  int64_t depth_ = 0;  // count_, in whole groups
   Worker workers_[kMaxWorkers];
 };
 
