@@ -7,6 +7,10 @@
 #pragma once
 
 #include "kernels/gemm/tiles.h"
+#if defined(LOWP_EMULATE_AMX)
+#define LOWP_EMULATE_BF16_DOT
+#include "kernels/gemm/dot.inl.h"
+#endif
 
 namespace lowp::LOWP_TARGET {
 namespace {
@@ -26,7 +30,7 @@ constexpr int rows_of_register(int first, int rest, int r) {
   return r == 2 || r == 3 || r == kA1 ? rest : first;
 }
 
-#if defined(__AMX_TILE__)
+#if !defined(LOWP_EMULATE_AMX)
 // The registers themselves.
 class Registers {
  public:

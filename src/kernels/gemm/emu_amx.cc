@@ -1,7 +1,5 @@
 // AMX emulated, so that its code is tested on every machine; the rest is emu512's.
-#define LOWP_EMULATE_BF16_DOT
-#include "kernels/gemm/dot.inl.h"
-//
+#define LOWP_EMULATE_AMX
 #include "kernels/gemm/amx.inl.h"
 
 namespace lowp::emu_amx {
