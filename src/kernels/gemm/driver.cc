@@ -326,15 +326,16 @@ class Block {
     // k: where the block of K begins.
     auto multiply = [&](const Tile& tile, int64_t k) {
       const int64_t from = p_.amx() ? first_row(tile) : tile.begin;
-      const char* const row = first_row_ + from * t.row_step + k * element_;
-      const void* const registers[2] = {row, row + t.first * t.row_step};
+      const void* registers[2];
       t.rows = tile_.rows + from;
       if (p_.line != 0) {
         t.second = from + t.first < rows_ ? t.first : 0;
       } else if (p_.amx()) {
+        registers[0] = first_row_ + from * t.row_step + k * element_;
+        registers[1] = first_row_ + (from + t.first) * t.row_step + k * element_;
         t.rows = registers;
         t.second = 1;
-        t.a_tail = tail_row_ + from * t.a_tail_step;
+        if (p_.tail != 0) t.a_tail = tail_row_ + from * t.a_tail_step;
       }
       t.acc = acc + (from - begin) * t.acc_ld;
       t.left_out = tile.left_out;
