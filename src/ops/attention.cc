@@ -155,6 +155,11 @@ std::vector<OpDef> attention() {
   def.infer = infer;
   def.reference = reference;
   def.lower = lower;
+  // A mask has the batch's axis where it has four.
+  def.per_item = [](const ir::Node& node) {
+    const ir::Value* mask = node.input(3);
+    return mask == nullptr || (mask->is_constant() ? mask->type.rank() < 4 : mask->type.rank() == 4);
+  };
   def.samples = [] {
     return std::vector<Sample>{
         {{{"heads", int64_t{3}}, {"scale", 0.25F}},

@@ -115,6 +115,12 @@ Status lower_layer_norm(LowerContext& ctx) {
   return {};
 }
 // Whether a scale or bias has an element for each element that is normalized, which one kernel handles.
+// per_item: whether the first axis is not normalized.
+bool rows_are_items(const ir::Node& node) {
+  const int64_t axis = node.attrs.get<LayerNormAttrs>().axis;
+  return axis != 0 && axis != -node.outputs[0]->type.rank() && per_item_by_rank(node);
+}
+
 bool is_normalized(const ir::Value* x, const ir::Value* operand, int64_t axis) {
   if (operand == nullptr) return true;
   const ir::Dims& d = *x->type.dims;
@@ -336,12 +342,14 @@ std::vector<OpDef> norm() {
     def.attrs = ir::AttrCodec::of<LayerNormAttrs>();
     def.gradient = layer_norm_gradient;
     def.lower = lower_layer_norm<true>;
+    def.per_item = rows_are_items;
     def.samples = layer_norm_samples;
   }
   {
     OpDef& def = add("RMSNormalization", 2, 2, infer_layer_norm, layer_norm<false>, 23);
     def.attrs = ir::AttrCodec::of<LayerNormAttrs>();
     def.lower = lower_layer_norm<false>;
+    def.per_item = rows_are_items;
     def.samples = rms_norm_samples;
   }
   {

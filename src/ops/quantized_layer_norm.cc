@@ -110,6 +110,7 @@ std::vector<OpDef> quantized_layer_norm() {
   def.infer = infer;
   def.reference = reference;
   def.lower = lower;
+  def.per_item = per_item_by_rank;
   def.samples = [] {
     auto sample = [](DType dtype, int64_t zero, int64_t high, bool bias, size_t outputs = 1) {
       Sample s;

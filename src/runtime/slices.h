@@ -1,7 +1,8 @@
 // Which nodes of a bound graph run a few items of the batch at a time, so that what one leaves in the caches is still
 // there when the next reads it. The first layers of image networks have large activations and few weights: ResNet-50's
 // take 3 MB an image and layer in f32, and at batch 8 each layer would read from memory what the one before wrote
-// there. So do layers over thousands of rows: NCF's write 8 MB each for 8,192 pairs.
+// there. So do layers over thousands of rows: NCF's write 8 MB each for 8,192 pairs; and transformers from some 32
+// items on, whose slices are larger, as each reads all weights again.
 #pragma once
 
 #include <functional>

@@ -147,6 +147,36 @@ TEST(Slices, OfRows) {
   }
 }
 
+// x f32 [B, 48, 64], mask f32 [B, 1, 1, 48] -> an encoder's layer; its weights are few beside its activations.
+TEST(Slices, OfEncoders) {
+  test::ModelBuilder m;
+  GraphBuilder& b = m.b;
+  const ir::Dim batch = ir::Dim::symbol("B");
+  ir::Value* x = m.graph->add_input("x", TensorType(DType::kF32, ir::Dims{batch, ir::Dim(48), ir::Dim(64)}));
+  ir::Value* mask =
+      m.graph->add_input("mask", TensorType(DType::kF32, ir::Dims{batch, ir::Dim(1), ir::Dim(1), ir::Dim(48)}));
+  auto project = [&] { return m.linear(x, 64, 64, "projection"); };
+  ir::Value* attended =
+      b.op("Attention", {project(), project(), project(), mask}, {{"heads", int64_t{2}}, {"scale", 0.2F}}, kLowpDomain);
+  ir::Value* y = b.op("LayerNormalization", {b.op("Add", {attended, x}), m.floats({64}), m.floats({64})});
+  m.graph->outputs().push_back({"y", b.op("Relu", {m.linear(y, 64, 256, "up")})});
+  const auto engine = test::compile_ok(*m.graph, test::options_for(PrecisionMode::kFp32));
+  Random random;
+  const int64_t count = 96;
+  const Tensor xs = test::random_floats(random, {count, 48, 64}),
+               masks = test::random_floats(random, {count, 1, 1, 48});
+  runtime::SessionOptions options;
+  options.profile = true;
+  options.threads = 2;
+  const auto session = std::move(*runtime::Session::create(engine, options));
+  const std::vector<Tensor> got = test::run_ok(*session, {xs, masks});
+  for (const auto& entry : session->profile())
+    EXPECT_NE(entry.kernel.find("slices"), std::string::npos) << entry.node << " " << entry.kernel;
+  const auto alone = test::open_session(engine);
+  for (int64_t i = 0; i < count; ++i)
+    EXPECT_TRUE(item(got[0], i).same_bits(test::run_ok(*alone, {item(xs, i), item(masks, i)})[0])) << i;
+}
+
 TEST(Slices, EndWithTheRunThatIsCancelled) {
   Random random;
   const auto engine = test::compile_ok(*image_net(false), test::options_for(PrecisionMode::kFp32));
