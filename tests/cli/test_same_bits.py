@@ -44,7 +44,7 @@ def test_small_models(network, precision, targets, request, tmp_path):
 
 @pytest.mark.parametrize("network", ["mobile", "transformer"])
 def test_bf16_has_three_classes(network, targets, request, tmp_path):
-    """Targets with a BF16 dot product, real or emulated, agree; so do those with tiles, and those that calculate in FP32."""
+    """Targets with a BF16 dot product, real or emulated, agree; so do those with tiles, and those that use FP32."""
     files = request.getfixturevalue(network)
     engine = tmp_path / "m.lowp"
     report = command.ok_json("compile", files.onnx, "-o", engine, "--precision", "bf16")
