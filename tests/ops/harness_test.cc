@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/backward.h"
+#include "kernels/gemm/gemm.h"
 #include "support/graphs.h"
 
 namespace lowp {
@@ -129,7 +130,7 @@ TEST_P(OpHarness, KernelsMatchTheReferenceAndEachOther) {
     auto want = test::evaluate(*c.graph, c.graph_inputs);
     ASSERT_TRUE(want) << want.error().to_string();
     // Native BF16 is exempt from the rule of equal bits (docs/numerics.md).
-    std::vector<Tensor> first[3];
+    std::vector<Tensor> first[kernels::kBF16Products];
     test::for_each_target([&](int threads) {
       auto session = test::session_for(*c.graph, threads);
       ASSERT_NE(session, nullptr);
@@ -152,10 +153,7 @@ TEST_P(OpHarness, KernelsMatchTheReferenceAndEachOther) {
             << "output " << i << ", " << test::max_difference(have[i], w) / (epsilon_of(w.dtype()) * magnitude)
             << " ulps";
       }
-      auto& reference = first[!has_bf16(c)                       ? 0
-                              : target_has_amx(active_target())  ? 2
-                              : target_has_bf16(active_target()) ? 1
-                                                                 : 0];
+      auto& reference = first[has_bf16(c) ? static_cast<size_t>(kernels::bf16_products(active_target())) : 0];
       if (reference.empty()) reference = have;
       for (size_t i = 0; i < have.size(); ++i) {
         if (is_floating(have[i].dtype())) {

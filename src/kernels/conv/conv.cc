@@ -23,6 +23,7 @@ struct Geometry {
   PaddedImage padded;      // the copy; of no lines where there is none
   int64_t images;          // of a job
   size_t zero_row, image;  // bytes of scratch
+  bool copied() const { return padded.h != 0; }
 };
 
 // Below this a tap's channels are too short a run to be worth a pointer of their own. Few-channel layers are first
@@ -64,9 +65,9 @@ Geometry geometry_of(const ConvArgs& a) {
   if (g.padded_copy && rounds_operands(a)) g.bytes = 2;
   g.lines = reads_lines(a, g);
   const bool copied = g.padded_copy || (g.lines && reads_padding(a));
-  g.images = g.padded_copy ? 1
-             : copied      ? std::clamp<int64_t>(kCopiedPixels / (a.out_h * a.out_w), 1, a.batch)
-                           : a.batch;
+  // One where there is nothing to compute.
+  const int64_t pixels = std::max<int64_t>(a.out_h * a.out_w, 1), batch = std::max<int64_t>(a.batch, 1);
+  g.images = g.padded_copy ? 1 : copied ? std::clamp<int64_t>(kCopiedPixels / pixels, 1, batch) : batch;
   if (copied) {
     g.padded = PaddedImage::of(a);
     g.image = align64(static_cast<size_t>(g.images * g.padded.h * g.padded.w * a.in_c) * g.bytes + kGatherSlack);
@@ -96,7 +97,7 @@ void line_rows(const void* context, int64_t m0, int64_t count, int64_t stride, c
   const Source& s = *static_cast<const Source*>(context);
   const ConvArgs& a = *s.args;
   const PaddedImage& copy = s.geometry.padded;
-  const bool copied = copy.h != 0;
+  const bool copied = s.geometry.copied();
   const int64_t pixel = (copied ? a.in_c : a.in_ld) * static_cast<int64_t>(s.geometry.bytes);
   const int64_t line = (copied ? copy.w : a.in_w) * pixel, image = (copied ? copy.h : a.in_h) * line;
   const int64_t step = a.stride_w * pixel, taps_w = s.geometry.padded_copy ? 1 : a.kernel_w;
@@ -177,7 +178,7 @@ GemmJob job_of(const ConvArgs& a, const Geometry& g, int64_t images) {
   job.b_kind = a.weight_kind;
   job.int8_class = a.int8_class;
   job.rows = g.padded_copy || g.lines ? line_rows : g.pointwise ? pointwise_rows : tap_rows;
-  const int64_t in_ld = g.padded.h != 0 ? a.in_c : a.in_ld;
+  const int64_t in_ld = g.copied() ? a.in_c : a.in_ld;
   if (job.taps == 1 || g.lines) job.row_bytes = a.stride_w * in_ld * static_cast<int64_t>(g.bytes);  // within a line
   job.even = g.pointwise ? job.m : g.lines ? a.out_w : 0;
   job.slack = g.padded_copy;
@@ -193,27 +194,11 @@ uint8_t padding_byte(const ConvArgs& a) {
   return is_floating(a.in_dtype) ? uint8_t{0} : static_cast<uint8_t>(a.in_zero);
 }
 
-// A line of the copy, of an image in f32, rounded to bf16.
-void round_padded_line(const ConvArgs& a, const PaddedImage& p, const char* in, int64_t y, char* line) {
-  std::memset(line, 0, static_cast<size_t>(p.w * a.in_c) * 2);
-  const int64_t ih = y - a.pad_top, left = std::min(a.pad_left, p.w),
-                inside = std::clamp<int64_t>(p.w - left, 0, a.in_w);
-  if (ih < 0 || ih >= a.in_h || inside == 0) return;
-  const bool packed = a.in_ld == a.in_c;
-  const char* src = in + ih * a.in_w * a.in_ld * 4;
-  char* at = line + left * a.in_c * 2;
-  for (int64_t x = 0; x < (packed ? 1 : inside); ++x) {
-    const void* row = src + x * a.in_ld * 4;
-    gemm_table(active_target())
-        ->gather[static_cast<int>(Gather::kF32ToBF16)]({.rows = &row,
-                                                        .stride = 1,
-                                                        .count = 1,
-                                                        .taps = 1,
-                                                        .c = packed ? inside * a.in_c : a.in_c,
-                                                        .group = 1,
-                                                        .dst = at + x * a.in_c * 2,
-                                                        .dst_step = 0});
-  }
+void round_to_bf16(char* to, const char* from, int64_t elements) {
+  const void* row = from;
+  gemm_table(active_target())
+      ->gather[static_cast<int>(Gather::kF32ToBF16)](
+          {.rows = &row, .stride = 1, .count = 1, .taps = 1, .c = elements, .group = 1, .dst = to, .dst_step = 0});
 }
 
 void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, int64_t images, char* image, int threads) {
@@ -225,7 +210,7 @@ void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, int64_t i
     if (g.bytes == g.stored)
       copy_padded_line(a, g.padded, bytes, a.in_ld, padding, from, y % g.padded.h, line);
     else
-      round_padded_line(a, g.padded, from, y % g.padded.h, line);
+      copy_padded_line(a, g.padded, 4, bytes, a.in_ld, padding, from, y % g.padded.h, line, round_to_bf16);
   });
 }
 
@@ -270,7 +255,6 @@ void conv(const ConvArgs& a, void* scratch, int threads) {
   for (int64_t b = 0; b < a.batch; b += g.images) {
     const int64_t images = std::min(g.images, a.batch - b);
     job.m = pixels * images;
-    if (g.pointwise) job.even = job.m;
     const char* in = static_cast<const char*>(a.in) + static_cast<size_t>(b * a.in_h * a.in_w * a.in_ld) * g.stored;
     const int64_t out_image = a.out_line != 0 ? a.out_image : pixels * a.out_ld;
     char* out = static_cast<char*>(a.out) + static_cast<size_t>(b * out_image) * out_bytes;
@@ -278,10 +262,9 @@ void conv(const ConvArgs& a, void* scratch, int threads) {
       epilogue.residual = static_cast<const char*>(a.epilogue.residual) +
                           static_cast<size_t>(b * pixels * epilogue.residual_ld) * residual_bytes;
     }
-    const bool copied = g.padded.h != 0;
-    if (copied) copy_padded(a, g, in, images, image, threads);
+    if (g.copied()) copy_padded(a, g, in, images, image, threads);
     for (int64_t group = 0; group < a.groups; ++group) {
-      source.in = (copied ? image : in) + static_cast<size_t>(group * g.in_c) * g.bytes;
+      source.in = (g.copied() ? image : in) + static_cast<size_t>(group * g.in_c) * g.bytes;
       job.b = static_cast<const char*>(a.weights) + static_cast<size_t>(group) * group_bytes;
       job.c_out = out + static_cast<size_t>(group * g.out_c) * out_bytes;
       job.n0 = group * g.out_c;

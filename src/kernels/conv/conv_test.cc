@@ -10,6 +10,8 @@ namespace {
 
 using testing::fill_random;
 using testing::GuardedBuffer;
+using testing::index_of;
+using testing::kEveryBF16;
 using testing::on_every_target;
 using testing::Random;
 using testing::RandomEpilogue;
@@ -117,14 +119,13 @@ void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
   const size_t count = static_cast<size_t>((pixels - 1) * a.out_ld + s.out_c);
   const size_t bytes = count * static_cast<size_t>(dtype_bits(a.epilogue.out)) / 8;
   std::vector<uint8_t> want[kBF16Products];
-  for (BF16Products bf16 : {BF16Products::kExpanded, BF16Products::kPairs, BF16Products::kTiles}) {
-    std::vector<uint8_t>& w = want[static_cast<size_t>(bf16)];
+  for (BF16Products bf16 : kEveryBF16) {
+    std::vector<uint8_t>& w = want[index_of(bf16)];
     w.assign(bytes, 0xcd);
     a.out = w.data();
     reference::conv(a, bf16);
   }
   on_every_target([&](Target target) {
-    const auto bf16 = static_cast<size_t>(bf16_products(target));
     for (int threads : {1, 2, 3}) {
       if (every_choice && threads == 2) continue;
       a.choice = {};
@@ -141,7 +142,7 @@ void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
         a.choice = choice;
         GuardedBuffer scratch(conv_scratch(a, threads), 64);
         conv(a, scratch.data(), threads);
-        ASSERT_TRUE(same_bits(a.epilogue.out, want[bf16].data(), got.data(), count))
+        ASSERT_TRUE(same_bits(a.epilogue.out, want[index_of(target)].data(), got.data(), count))
             << threads << " threads, " << choice_text(choice);
       }
     }
@@ -154,6 +155,24 @@ TEST(Conv, Shapes) {
     for (const Kind& kind : kKinds) {
       check(shape, kind, false, ++seed);
       if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(Conv, AnEmptyBatchIsNoError) {
+  for (const Shape& s : kShapes) {
+    for (const Kind& kind : kKinds) {
+      ConvArgs a = args_of(s);
+      a.batch = 0;
+      a.in_dtype = kind.in;
+      a.weight_kind = kind.weights;
+      a.int8_class = kind.int8_class;
+      a.in_ld = a.in_c, a.out_ld = a.out_c;
+      on_every_target([&](Target) {
+        EXPECT_FALSE(conv_candidates(a, 2).empty());
+        GuardedBuffer scratch(conv_scratch(a, 2), 64);
+        conv(a, scratch.data(), 2);
+      });
     }
   }
 }

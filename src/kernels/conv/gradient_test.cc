@@ -12,6 +12,8 @@ namespace {
 
 using testing::fill_random;
 using testing::GuardedBuffer;
+using testing::index_of;
+using testing::kEveryBF16;
 using testing::on_every_target;
 using testing::Random;
 
@@ -58,9 +60,6 @@ ConvShape shape_of(const Case& c) {
 
 size_t bytes_of(DType dtype, int64_t count) { return static_cast<size_t>(count * dtype_bits(dtype) / 8); }
 
-constexpr BF16Products kEveryBF16[] = {BF16Products::kExpanded, BF16Products::kPairs, BF16Products::kTiles};
-size_t index_of(BF16Products bf16) { return static_cast<size_t>(bf16); }
-
 struct Operand {
   GuardedBuffer data;
   Operand(Random& random, DType dtype, int64_t count) : data(bytes_of(dtype, count)) {
@@ -84,7 +83,7 @@ TEST(ConvGradient, InputHasTheBitsOfTheReference) {
         reference::conv_input_gradient(a, bf16);
       }
       on_every_target([&](Target) {
-        const std::vector<uint8_t>& want = wants[index_of(bf16_products(active_target()))];
+        const std::vector<uint8_t>& want = wants[index_of(active_target())];
         for (int threads : {1, 2, 3}) {
           GuardedBuffer got(want.size()), scratch(conv_input_gradient_scratch(a, threads), 64);
           got.fill(0xcd);
@@ -115,7 +114,7 @@ TEST(ConvGradient, WeightsHaveTheBitsOfTheReference) {
         reference::conv_weight_gradient(a, bf16);
       }
       on_every_target([&](Target) {
-        const std::vector<float>& want = wants[index_of(bf16_products(active_target()))];
+        const std::vector<float>& want = wants[index_of(active_target())];
         for (int threads : {1, 2, 3}) {
           GuardedBuffer got(want.size() * 4), got_db(want_db.size() * 4);
           GuardedBuffer scratch(conv_weight_gradient_scratch(a, threads), 64);

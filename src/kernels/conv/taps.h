@@ -37,11 +37,12 @@ struct PaddedImage {
   }
 };
 
-// Line y of the padded copy of one image, whose elements have `bytes` bytes and whose pixels lie in_ld apart.
-template <typename Shape>
-void copy_padded_line(const Shape& a, const PaddedImage& p, int64_t bytes, int64_t in_ld, int padding, const char* in,
-                      int64_t y, char* dst) {
-  const int64_t pixel = a.in_c * bytes, line = p.w * pixel;
+// Line y of the padded copy of one image, whose elements have `bytes` bytes and whose pixels lie in_ld apart; those of
+// the copy have `to_bytes`. copy(to, from, elements) copies what lies together.
+template <typename Shape, typename Copy>
+void copy_padded_line(const Shape& a, const PaddedImage& p, int64_t bytes, int64_t to_bytes, int64_t in_ld, int padding,
+                      const char* in, int64_t y, char* dst, Copy&& copy) {
+  const int64_t pixel = a.in_c * to_bytes, line = p.w * pixel;
   const int64_t left = std::min(a.pad_left, p.w), inside = std::clamp<int64_t>(p.w - left, 0, a.in_w);
   const int64_t ih = y - a.pad_top;
   if (ih < 0 || ih >= a.in_h) {
@@ -52,12 +53,19 @@ void copy_padded_line(const Shape& a, const PaddedImage& p, int64_t bytes, int64
   const char* src = in + ih * a.in_w * in_ld * bytes;
   char* at = dst + left * pixel;
   if (in_ld == a.in_c) {
-    std::memcpy(at, src, static_cast<size_t>(inside * pixel));
+    copy(at, src, inside * a.in_c);
   } else {
-    for (int64_t x = 0; x < inside; ++x)
-      std::memcpy(at + x * pixel, src + x * in_ld * bytes, static_cast<size_t>(pixel));
+    for (int64_t x = 0; x < inside; ++x) copy(at + x * pixel, src + x * in_ld * bytes, a.in_c);
   }
   std::memset(at + inside * pixel, padding, static_cast<size_t>((p.w - left - inside) * pixel));
+}
+template <typename Shape>
+void copy_padded_line(const Shape& a, const PaddedImage& p, int64_t bytes, int64_t in_ld, int padding, const char* in,
+                      int64_t y, char* dst) {
+  copy_padded_line(a, p, bytes, bytes, in_ld, padding, in, y, dst,
+                   [bytes](char* to, const char* from, int64_t elements) {
+                     std::memcpy(to, from, static_cast<size_t>(elements * bytes));
+                   });
 }
 
 }  // namespace lowp::kernels

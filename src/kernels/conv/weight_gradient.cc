@@ -79,7 +79,7 @@ Plan plan_of(const ConvWeightGradientArgs& a, int threads) {
   p.element = p.pairs ? 2 : 4;
   const GemmTable& table = *gemm_table(active_target());
   p.tiles = p.pairs ? bf16_tiles(table) : table.f32;
-  const bool amx = p.tiles->configure != nullptr;
+  const bool amx = p.tiles->amx();
   p.group = amx ? kAmxRowBytes / 2 : p.pairs ? 2 : 1;
   p.in_c = s.in_c / s.groups;
   p.out_c = s.out_c / s.groups;
@@ -282,7 +282,7 @@ class WeightGradient {
     t.accumulate = k0_ > 0;
     float* acc = (p_.direct ? a_.dw + group_ * p_.out_c * p_.n : sums()) + first * kPanel;
     auto row_of = [&](int64_t tile) { return r0 + rows * tile / tiles; };
-    const bool amx = p_.tiles->configure != nullptr;
+    const bool amx = p_.tiles->amx();
     int64_t configured = 0;  // rows of the registers; tiles that share rows would add to them twice
     t.row_step = p_.turned_ld * p_.element;
     t.second = 1;

@@ -49,13 +49,10 @@ constexpr TileSet kOct = make_oct();
 extern const kernels::GemmTable gemm_kernels;
 const kernels::GemmTable gemm_kernels = {
     .f32 = &kF32,
-    .bf16_dot = nullptr,
     .bf16_wide = &kBF16Wide,
     .s8_exact = &kExact,
     .s8_quad = &kQuad,
     .s8_oct = &kOct,
-    .s8_amx = nullptr,
-    .bf16_amx = nullptr,
     .gather = kGather,
     .expand_bf16 = expand_bf16,
     .expand_f16 = expand_f16,

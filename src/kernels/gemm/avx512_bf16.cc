@@ -15,19 +15,8 @@ constexpr TileSet kBF16 = make_tiles<StepBF16, Rows>(kernels::RowForm::kBF16);
 
 extern const kernels::GemmTable gemm_kernels;
 const kernels::GemmTable gemm_kernels = {
-    .f32 = nullptr,
     .bf16_dot = &kBF16,
-    .bf16_wide = nullptr,
-    .s8_exact = nullptr,
-    .s8_quad = nullptr,
-    .s8_oct = nullptr,
-    .s8_amx = nullptr,
-    .bf16_amx = nullptr,
-    .gather = nullptr,
-    .expand_bf16 = nullptr,
-    .expand_f16 = nullptr,
     .epilogue_f32 = epilogue_tile<FloatIn>,  // rounds to bf16 in one instruction
-    .epilogue_s32 = nullptr,
 };
 
 }  // namespace lowp::avx512_bf16

@@ -118,7 +118,7 @@ class Block {
     tail_row_ = tails;
     tile_.a_tail_step = kAmxRowBytes;
   }
-  int64_t row_bytes() const { return p_.k * static_cast<int64_t>(weight_bytes(job_.b_kind)); }
+  int64_t row_bytes() const { return p_.k * element_; }
   // The ends of panels [p0, p1) that make no whole tile, filled up with zeros.
   void copy_panel_tails(int64_t p0, int64_t p1) {
     first_panel_ = p0;
@@ -347,10 +347,11 @@ class Block {
       }
       p_.tiles->tile[tile.rows][s.np](t);
     };
-    const int64_t k_step = in_k_blocks() ? p_.k_block : INT64_MAX / 2;
-    for (int64_t k = 0; k == 0 || k < p_.k; k += k_step) {
-      if (k_step <= p_.k) {
-        t.c = std::min(k_step, p_.k - k);
+    const bool in_blocks = in_k_blocks();
+    int64_t k = 0;
+    do {
+      if (in_blocks) {
+        t.c = std::min(p_.k_block, p_.k - k);
         t.b = b + k * element_ * kPanel;
         t.accumulate = k > 0;
       }
@@ -359,7 +360,8 @@ class Block {
         multiply(tiles_[j], k);
         t.prefetch = static_cast<const char*>(t.prefetch) + fetched;
       }
-    }
+      k += p_.k_block;
+    } while (in_blocks && k < p_.k);
     if (finish) return;
     epilogue_({
         .e = &e,

@@ -79,6 +79,9 @@ struct Epilogue {
 
 // What values are limited to before they are stored, relu and clip included. Quantized outputs: in steps of the output,
 // above its zero point; `low` and `high` are the ends as they are stored. Float outputs: no limit is an infinite one.
+// Steps of the output that a unit of the sum, and of a residual, may be so that the result fits s32.
+inline constexpr float kMostStepsOfSum = 0.5f, kMostStepsOfResidual = 0x1p20f;
+
 struct OutputRange {
   float lower, upper;
   int32_t low, high;

@@ -177,7 +177,7 @@ void epilogue_loop(const EpilogueArgs& args) {
           b3(t, t.n0 + first + 48, 16);
       if (!sums_fit(b0.in.multiplier) || !sums_fit(b1.in.multiplier) || !sums_fit(b2.in.multiplier) ||
           !sums_fit(b3.in.multiplier) ||
-          (kResidual && !(__builtin_fabsf(e.residual_scale * e.out_inv_scale) <= 0x1p20f)))
+          (kResidual && !(__builtin_fabsf(e.residual_scale * e.out_inv_scale) <= kernels::kMostStepsOfResidual)))
         break;
       for_rows([&](int64_t acc, int64_t at, int64_t residual) __attribute__((always_inline)) {
         acc += first, residual += first;

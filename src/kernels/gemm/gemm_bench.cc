@@ -49,14 +49,14 @@ double peak_macs(WeightKind kind, Int8Class int8_class) {
                .first = std::min(rows, kAmxRows),
                .rest = std::max(rows - kAmxRows, 0),
                .second = rows > kAmxRows ? kAmxRows : 0};
-    if (set->configure != nullptr) set->configure(t.first, t.rest);
+    if (set->amx()) set->configure(t.first, t.rest);
     for (int repeat = 0; repeat < 20; ++repeat) {
       auto start = std::chrono::steady_clock::now();
       for (int i = 0; i < 2000; ++i) set->tile[rows][np](t);
       std::chrono::duration<double> s = std::chrono::steady_clock::now() - start;
       best = std::max(best, 2000.0 * static_cast<double>(rows * np * 16 * k) / s.count());
     }
-    if (set->configure != nullptr) set->release();
+    if (set->amx()) set->release();
   }
   return entry->second = best;
 }

@@ -15,6 +15,8 @@ namespace {
 
 using testing::fill_random;
 using testing::GuardedBuffer;
+using testing::index_of;
+using testing::kEveryBF16;
 using testing::on_every_target;
 using testing::Random;
 using testing::RandomEpilogue;
@@ -42,10 +44,6 @@ std::string describe(const Case& c, int64_t m, int64_t n, int64_t k) {
          std::to_string(static_cast<int>(c.int8_class)) + " m=" + std::to_string(m) + " n=" + std::to_string(n) +
          " k=" + std::to_string(k);
 }
-
-constexpr BF16Products kEveryBF16[] = {BF16Products::kExpanded, BF16Products::kPairs, BF16Products::kTiles};
-size_t index_of(BF16Products bf16) { return static_cast<size_t>(bf16); }
-size_t index_of(Target target) { return index_of(bf16_products(target)); }
 
 DType weight_dtype(WeightKind kind) {
   switch (kind) {

@@ -112,7 +112,7 @@ int max_panels(const TileSet& tiles) {
 // AMX, for 64 bytes of K: a product takes a cycle for each row of A, a load 8 from L1 and 16 from L2.
 int64_t tile_cost(const TileSet& tiles, int64_t m, int np) {
   const int64_t count = ceil_div(m, tiles.max_rows[np]), vectors = np * tiles.vectors;
-  if (tiles.configure != nullptr) {
+  if (tiles.amx()) {
     const int64_t rows = ceil_div(m, count), loads = 8 * ceil_div(rows, kAmxRows) + (count > 1 ? 8 : 16) * np;
     return count * (4 * std::max(rows * np, loads) + loads);  // loads are never quite hidden
   }
@@ -171,8 +171,9 @@ void split_parts(const GemmJob& job, Plan& p) {
 bool steps_fit(const GemmJob& job) {
   const Epilogue& e = *job.epilogue;
   bool fit = true;
-  for (int64_t i = 0; i < job.n; ++i) fit &= std::fabs(e.scale[job.n0 + i] * e.out_inv_scale) <= 0.5f;  // not NaN
-  return fit && (e.residual == nullptr || std::fabs(e.residual_scale * e.out_inv_scale) <= 0x1p20f);
+  for (int64_t i = 0; i < job.n; ++i)
+    fit &= std::fabs(e.scale[job.n0 + i] * e.out_inv_scale) <= kMostStepsOfSum;  // not NaN
+  return fit && (e.residual == nullptr || std::fabs(e.residual_scale * e.out_inv_scale) <= kMostStepsOfResidual);
 }
 
 }  // namespace
@@ -232,20 +233,20 @@ Plan make_plan(const GemmJob& job, int threads) {
   LOWP_CHECK(p.width >= 0 && p.width <= kMaxTilePanels && (p.width == 0 || p.tiles->max_rows[p.width] != 0));
   p.loop = job.choice.loop;
   p.k = job.taps * job.c;
+  const auto element = static_cast<int64_t>(form_bytes(p.tiles->form));
   p.b_stride = round_up(p.k, pack_group(job.b_kind)) * kPanel * static_cast<int64_t>(weight_bytes(job.b_kind));
   p.tile_stride = p.expand == nullptr ? p.b_stride : round_up(p.k, 2) * kPanel * static_cast<int64_t>(sizeof(float));
   const size_t row = align64(static_cast<size_t>(round_up(p.k, p.group)) * form_bytes(p.tiles->form));
   p.gathered_row = static_cast<size_t>(copied_row_bytes(static_cast<int64_t>(row)));
   if (p.amx() && p.gather == nullptr && (job.even < job.m || job.taps > 1)) {
     p.line = job.even;
-    LOWP_CHECK(job.c * static_cast<int64_t>(form_bytes(p.tiles->form)) % kAmxRowBytes == 0);
+    LOWP_CHECK(job.c * element % kAmxRowBytes == 0);
   }
   split_threads(job, threads, p);
   split_parts(job, p);
 
   const int64_t rows = ceil_div(job.m, p.split_m * p.row_pieces);
-  const int64_t row_bytes = p.gather != nullptr ? static_cast<int64_t>(p.gathered_row)
-                                                : job.c * static_cast<int64_t>(form_bytes(p.tiles->form));
+  const int64_t row_bytes = p.gather != nullptr ? static_cast<int64_t>(p.gathered_row) : job.c * element;
   const int64_t tile_rows = p.tiles->max_rows[1];
   int64_t limit = std::clamp<int64_t>(kChunkBytes / std::max<int64_t>(row_bytes, 1), 2 * tile_rows, kMaxChunkRows);
   p.chunk = rows <= limit ? rows : round_up(ceil_div(rows, ceil_div(rows, limit)), tile_rows);
@@ -255,15 +256,14 @@ Plan make_plan(const GemmJob& job, int threads) {
 
   size_t at = kMaxAcc * sizeof(float);
   if (p.amx()) {
-    if (p.line == 0 && p.k * static_cast<int64_t>(form_bytes(p.tiles->form)) > kAmxLongRow)
-      p.k_block = kAmxBlock / static_cast<int64_t>(form_bytes(p.tiles->form));
+    if (p.line == 0 && p.k * element > kAmxLongRow) p.k_block = kAmxBlock / element;
     // Tiles of one height overlap by a row where heights would differ, or by a register's where a line has no second:
     // room for it before and after the sums.
     const int64_t most = p.k_block != 0 ? kTilesOfBlock * 2 * kAmxRows * 2 * kPanel : kMaxAcc;
     const auto margin = static_cast<size_t>(std::min(kMaxAcc, kAmxRows * round_up(job.n, kPanel))) * sizeof(float);
     p.acc_at = margin;
     at = static_cast<size_t>(most) * sizeof(float) + 2 * margin;
-    p.tail = p.k * static_cast<int64_t>(form_bytes(p.tiles->form)) % kAmxRowBytes;
+    p.tail = p.k * element % kAmxRowBytes;
   }
   p.tiles_at = at;
   at += align64(static_cast<size_t>(p.chunk) * kTileBytes);

@@ -12,6 +12,7 @@ inline constexpr int64_t kPanelsInL2 = 128 << 10;
 // Bytes that scratch has for each tile of a chunk (Block::Tile in driver.cc).
 inline constexpr size_t kTileBytes = 16;
 
+// Tiles that pass over two panels in a block of K (Plan::k_block): their sums, 16 KB, stay in L1 beside the panels.
 inline constexpr int64_t kTilesOfBlock = 4;
 
 struct Plan {
@@ -39,7 +40,7 @@ struct Plan {
   // AMX: K is multiplied in blocks of so much, in which kTilesOfBlock tiles pass over two panels, where all tiles have
   // the same height; 0: at once.
   int64_t k_block = 0;
-  bool amx() const { return tiles->configure != nullptr; }
+  bool amx() const { return tiles->amx(); }
   // AMX in place: tiles stay within lines of so many evenly spaced rows, or take two short ones, a register each; 0:
   // all rows are one line.
   int64_t line = 0;

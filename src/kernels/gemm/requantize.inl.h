@@ -83,7 +83,7 @@ template <bool kSigned, bool kHigh = false>
 #if defined(__AVX512F__)
 // Whether sums times m fit s32: the clamp's upper end may then wait until they are bytes.
 [[gnu::always_inline]] inline bool sums_fit(F32 m) {
-  return _mm512_cmp_ps_mask(abs(m).v, _mm512_set1_ps(0.5f), _CMP_LE_OQ) == 0xffff;
+  return _mm512_cmp_ps_mask(abs(m).v, _mm512_set1_ps(kernels::kMostStepsOfSum), _CMP_LE_OQ) == 0xffff;
 }
 // 64 columns, of sums_fit: as store_pair, with 20 instructions for what takes 26 there.
 template <bool kSigned>

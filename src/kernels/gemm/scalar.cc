@@ -17,13 +17,9 @@ constexpr TileSet kS8 = make_tiles<StepDot, Rows>(kernels::RowForm::kU8);
 extern const kernels::GemmTable gemm_kernels;
 const kernels::GemmTable gemm_kernels = {
     .f32 = &kF32,
-    .bf16_dot = nullptr,
-    .bf16_wide = nullptr,
     .s8_exact = &kS8,
     .s8_quad = &kS8,
     .s8_oct = &kS8,
-    .s8_amx = nullptr,
-    .bf16_amx = nullptr,
     .gather = kGather,
     .expand_bf16 = expand_bf16,
     .expand_f16 = expand_f16,

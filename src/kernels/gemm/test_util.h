@@ -15,9 +15,15 @@
 #include "base/cpu.h"
 #include "base/dtype.h"
 #include "kernels/gemm/epilogue.h"
+#include "kernels/gemm/gemm.h"
 #include "kernels/gemm/pack.h"
 
 namespace lowp::kernels::testing {
+
+// The ways to multiply bf16, and where each stands in a list of expectations; a target's own.
+constexpr BF16Products kEveryBF16[] = {BF16Products::kExpanded, BF16Products::kPairs, BF16Products::kTiles};
+inline size_t index_of(BF16Products bf16) { return static_cast<size_t>(bf16); }
+inline size_t index_of(Target target) { return index_of(bf16_products(target)); }
 
 // Bytes that end at an unmapped page: reading past the end is a crash. `align` is that of the start, at the price of up
 // to align - 1 bytes of slack behind the end.

@@ -94,6 +94,7 @@ struct TileSet {
   // Null for vectors.
   void (*configure)(int first, int rest);
   void (*release)();
+  bool amx() const { return configure != nullptr; }
 };
 
 // For each row i of `count`, copies `taps` runs of c elements (at rows[t * stride + i]) to a contiguous row at dst + i
@@ -151,12 +152,12 @@ inline constexpr int64_t kGatherSlack = 64;
 
 // Null entries are inherited from the target below (gemm_table).
 struct GemmTable {
-#define LOWP_GEMM_KERNEL(name, kind, needs) const TileSet* name;
+#define LOWP_GEMM_KERNEL(name, kind, needs) const TileSet* name = nullptr;
 #include "kernels/gemm/kernels.inc"
 #undef LOWP_GEMM_KERNEL
-  const GatherFn* gather;  // [Gather::kCount]
-  ExpandFn expand_bf16, expand_f16;
-  EpilogueFn epilogue_f32, epilogue_s32;
+  const GatherFn* gather = nullptr;  // [Gather::kCount]
+  ExpandFn expand_bf16 = nullptr, expand_f16 = nullptr;
+  EpilogueFn epilogue_f32 = nullptr, epilogue_s32 = nullptr;
 };
 
 inline const TileSet* int8_tiles(const GemmTable& table, Int8Class c) {
