@@ -72,23 +72,24 @@ struct PackedConvAttrs : EpilogueAttrs {
   int64_t group = 1;
   int64_t in_channels = 0;
   int64_t out_channels = 0;
-  bool winograd = false;  // weights are transform_filters' (kernels/conv/winograd.h), f32; the shape fits
+  bool winograd = false;   // weights are transform_filters' (kernels/conv/winograd.h), f32; the shape fits
+  int64_t weight_sum = 0;  // ConvArgs::weight_sum
   bool operator==(const PackedConvAttrs&) const = default;
   // One input and one output channel a group: a kernel family and a packed order of its own.
   bool depthwise() const { return group == in_channels && group == out_channels && group > 1; }
   static constexpr auto fields() {
     using S = PackedConvAttrs;
-    return std::tuple_cat(
-        std::tuple(ir::field("auto_pad", &S::auto_pad), ir::field("kernel_shape", &S::kernel_shape),
-                   ir::field("strides", &S::strides), ir::field("dilations", &S::dilations),
-                   ir::field("pads", &S::pads), ir::field("group", &S::group),
-                   ir::required_field("in_channels", &S::in_channels),
-                   ir::required_field("out_channels", &S::out_channels), ir::field("winograd", &S::winograd)),
-        epilogue_fields<PackedConvAttrs>());
+    return std::tuple_cat(std::tuple(ir::field("auto_pad", &S::auto_pad), ir::field("kernel_shape", &S::kernel_shape),
+                                     ir::field("strides", &S::strides), ir::field("dilations", &S::dilations),
+                                     ir::field("pads", &S::pads), ir::field("group", &S::group),
+                                     ir::required_field("in_channels", &S::in_channels),
+                                     ir::required_field("out_channels", &S::out_channels),
+                                     ir::field("winograd", &S::winograd), ir::field("weight_sum", &S::weight_sum)),
+                          epilogue_fields<PackedConvAttrs>());
   }
 };
 
-// Whether the layer, its products being f32, is one of those that Winograd's algorithm computes.
+// Whether the layer has a shape that Winograd's algorithm computes where products are f32.
 bool winograd_fits(const PackedConvAttrs& attrs);
 
 // Weight kind by dtype of the packed tensor; nullopt for a dtype that is never packed.

@@ -41,6 +41,7 @@ Status infer(InferContext& ctx) {
                  kernels::kMaxInt8K);
   if (a.winograd && (w != DType::kF32 || !winograd_fits(a)))
     return error(Code::kInvalidModel, "a convolution of this shape and weights {} is not Winograd's", dtype_name(w));
+  if (a.weight_sum < 0) return error(Code::kInvalidModel, "weight_sum is {}", a.weight_sum);
   const size_t bytes = a.depthwise() ? kernels::packed_depthwise_bytes(w, a.group, kh, kw)
                        : a.winograd  ? kernels::packed_winograd_bytes(a.out_channels, a.in_channels)
                                      : kernels::packed_conv_bytes(*kind, a.out_channels, per_group, kh, kw, a.group);
@@ -227,6 +228,7 @@ Status lower(LowerContext& ctx) {
   args.groups = a.group;
   args.weight_kind = weight_kind(ctx.dtype(kPackedWeights)).value();
   args.int8_class = static_cast<kernels::Int8Class>(a.int8_class);
+  args.weight_sum = a.weight_sum;
   args.epilogue = epilogue;
   // Filters are transformed in the engine, or, where they are stored in 16 bits, in every call: rounded again they
   // would lose accuracy.

@@ -264,6 +264,8 @@ class Packer {
           return kernels::a7_safe_conv(c, w.data<int8_t>(), attrs.out_channels, attrs.in_channels / attrs.group,
                                        attrs.kernel_shape[0], attrs.kernel_shape[1]);
         });
+        if (ops::winograd_fits(attrs))
+          attrs.weight_sum = kernels::largest_weight_sum(w.data<int8_t>(), k, attrs.out_channels);
         Tensor packed = ops::pack_conv_weights(w, attrs, DType::kI8);
         replace(node, "Conv", std::move(attrs), input->value, std::move(packed), std::move(operands->bias),
                 std::move(operands->scale));

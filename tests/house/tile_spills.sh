@@ -32,7 +32,7 @@ for target in avx2 avx2_vnni avx512 avx512_vnni avx512_bf16; do
       }
       /^[0-9a-f]+ <.*>:$/ {
         finish()
-        tile = match($0, /gemm|tile<.*Step(F32|BF16|Dot|Exact|Quad|Oct)/) && /tile<.*Step/ ? $0 : ""
+        tile = match($0, /gemm|tile<.*Step(F32|BF16|Dot|Exact|Quad|Oct|S16)/) && /tile<.*Step/ ? $0 : ""
         loops = spilled = line = products[0] = rets[0] = 0
         delete at
       }

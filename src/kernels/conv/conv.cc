@@ -8,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "kernels/conv/order.h"
 #include "kernels/conv/taps.h"
+#include "kernels/conv/winograd_int8.h"
 #include "kernels/gemm/driver.h"
 
 namespace lowp::kernels {
@@ -201,6 +202,12 @@ void round_to_bf16(char* to, const char* from, int64_t elements) {
           {.rows = &row, .stride = 1, .count = 1, .taps = 1, .c = elements, .group = 1, .dst = to, .dst_step = 0});
 }
 
+using Algorithm = KernelChoice::Algorithm;
+bool by_winograd(const ConvArgs& a) {
+  if (a.choice.algorithm == Algorithm::kFormula) return winograd_int8_pays(a);
+  return a.choice.algorithm == Algorithm::kWinograd && winograd_int8_fits(a);
+}
+
 void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, int64_t images, char* image, int threads) {
   const auto bytes = static_cast<int64_t>(g.bytes);
   const int padding = padding_byte(a);
@@ -218,10 +225,19 @@ void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, int64_t i
 
 std::vector<KernelChoice> conv_candidates(const ConvArgs& args, int threads) {
   const Geometry g = geometry_of(args);
-  return job_candidates(job_of(args, g, g.images), threads);
+  std::vector<KernelChoice> list = job_candidates(job_of(args, g, g.images), threads);
+  if (!winograd_int8_fits(args)) return list;
+  if (!winograd_int8_pays(args)) {
+    list.insert(list.begin() + 1, {.algorithm = Algorithm::kWinograd});
+    return list;
+  }
+  for (KernelChoice& c : list) c.algorithm = Algorithm::kDirect;
+  list.insert(list.begin(), KernelChoice{});
+  return list;
 }
 
 size_t conv_scratch(const ConvArgs& args, int threads) {
+  if (by_winograd(args)) return winograd_int8_scratch(args, threads);
   const Geometry g = geometry_of(args);
   // The last images of a batch may be fewer and divided otherwise.
   const int64_t last = args.batch % g.images;
@@ -230,6 +246,7 @@ size_t conv_scratch(const ConvArgs& args, int threads) {
 }
 
 void conv(const ConvArgs& a, void* scratch, int threads) {
+  if (by_winograd(a)) return winograd_int8(a, scratch, threads);
   const Geometry g = geometry_of(a);
   GemmJob job = job_of(a, g, g.images);
   char* zero = static_cast<char*>(scratch);

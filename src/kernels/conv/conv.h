@@ -32,6 +32,8 @@ struct ConvArgs {
   WeightKind weight_kind = WeightKind::kF32;
   Int8Class int8_class = Int8Class::kExact8;
   int32_t in_zero = 0;  // INT8: the activations' zero point, what padding reads
+  // INT8: the largest sum of an output channel's |weights|, by which winograd_int8.h knows what fits; 0: not known.
+  int64_t weight_sum = 0;
 
   const void* in = nullptr;       // pixel (b, h, w) starts at ((b*in_h + h)*in_w + w) * in_ld
   int64_t in_ld = 0;              // elements between pixels, >= in_c

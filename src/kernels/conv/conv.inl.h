@@ -3,6 +3,7 @@
 
 #include "kernels/conv/table.h"
 #include "kernels/conv/winograd.inl.h"
+#include "kernels/conv/winograd_int8.inl.h"
 #include "simd/stored.h"
 #include "simd/words.h"
 
@@ -245,6 +246,9 @@ const kernels::ConvTable conv_table = {
     .winograd_filters = winograd_filters,
     .winograd_output_gradient = winograd_output_gradient,
     .winograd_filter_gradient = winograd_filter_gradient,
+    .winograd_u8_input = winograd_u8_input,
+    .winograd_s8_filters = winograd_s8_filters,
+    .winograd_s32_output = winograd_s32_output,
 };
 
 }  // namespace lowp::LOWP_TARGET

@@ -48,24 +48,27 @@ void run(benchmark::State& state, const Layer& l, const Kind& kind, int threads,
   a.kernel_h = a.kernel_w = l.kernel, a.stride_h = a.stride_w = l.stride, a.pad_top = a.pad_left = l.pad;
   a.out_h = a.out_w = (l.in + 2 * l.pad - l.kernel) / l.stride + 1;
   a.in_dtype = kind.in, a.weight_kind = kind.weights, a.int8_class = kind.int8_class;
+  const bool integers = kind.weights == WeightKind::kS8, transformed = fast && !integers;
+  a.weight_sum = 1;
+  a.choice.algorithm = fast ? KernelChoice::Algorithm::kWinograd : KernelChoice::Algorithm::kDirect;
   auto in = *AlignedBuffer::zeroed(static_cast<size_t>(l.in * l.in * l.c) * 4);
   auto out = *AlignedBuffer::zeroed(static_cast<size_t>(a.out_h * a.out_w * l.n) * 4);
-  auto weights = *AlignedBuffer::zeroed(fast ? packed_winograd_bytes(l.n, l.c)
-                                             : packed_conv_bytes(kind.weights, l.n, l.c, l.kernel, l.kernel, 1));
+  auto weights = *AlignedBuffer::zeroed(transformed ? packed_winograd_bytes(l.n, l.c)
+                                                    : packed_conv_bytes(kind.weights, l.n, l.c, l.kernel, l.kernel, 1));
   std::vector<float> scale(static_cast<size_t>(l.n), 1e-3f);
   std::vector<int32_t> bias(static_cast<size_t>(l.n), 3);
-  a.in = in.data(), a.out = out.data(), a.weights = weights.data(), a.transformed = fast;
+  a.in = in.data(), a.out = out.data(), a.weights = weights.data(), a.transformed = transformed;
   a.epilogue.activation = Activation::kRelu;
   a.epilogue.bias = scale.data();
-  if (kind.weights == WeightKind::kS8) {
+  if (integers) {
     a.epilogue.bias_s32 = bias.data();
     a.epilogue.scale = scale.data();
     a.epilogue.out = DType::kU8;
   } else if (kind.in == DType::kBF16) {
     a.epilogue.out = DType::kBF16;
   }
-  auto scratch = *AlignedBuffer::zeroed(fast ? winograd_scratch(a, threads) : conv_scratch(a, threads));
-  auto* const layer = fast ? winograd : conv;
+  auto scratch = *AlignedBuffer::zeroed(transformed ? winograd_scratch(a, threads) : conv_scratch(a, threads));
+  auto* const layer = transformed ? winograd : conv;
   const double peak = peak_macs(kind.weights, kind.int8_class);
   auto start = std::chrono::steady_clock::now();
   for (auto _ : state) layer(a, scratch.data(), threads);
@@ -92,8 +95,10 @@ const int kRegistered = [] {
         benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, layer, kind, threads); })
             ->UseRealTime()
             ->MinTime(0.1);
-        if (kind.weights != WeightKind::kF32 || !fits(layer)) continue;
-        benchmark::RegisterBenchmark(("Conv/winograd" + name.substr(sizeof("Conv/f32") - 1)).c_str(),
+        const bool oct = kind.int8_class == Int8Class::kA7Oct;
+        if ((kind.weights != WeightKind::kF32 && !oct) || !fits(layer)) continue;
+        const std::string fast = std::string("Conv/winograd") + (oct ? "_u8/" : "/") + layer.name;
+        benchmark::RegisterBenchmark((fast + "/threads:" + std::to_string(threads)).c_str(),
                                      [=](benchmark::State& state) { run(state, layer, kind, threads, true); })
             ->UseRealTime()
             ->MinTime(0.1);

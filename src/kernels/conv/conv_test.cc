@@ -39,6 +39,8 @@ constexpr Shape kShapes[] = {
     {"edges of a batch", 5, 7, 6, 16, 32, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},
     {"edges of a batch, strided", 4, 14, 14, 32, 16, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 1},
     {"wide edges", 3, 9, 8, 16, 16, 5, 5, 1, 1, 1, 1, 2, 2, 2, 2, 1},
+    {"Winograd's, uneven padding", 1, 5, 9, 160, 16, 3, 3, 1, 1, 1, 1, 0, 2, 3, 1, 1},
+    {"Winograd's, several strips", 2, 21, 26, 32, 50, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},
     {"1-D", 2, 1, 20, 12, 20, 1, 5, 1, 2, 1, 1, 0, 2, 0, 2, 1},
     // Channels in whole 64 bytes: AMX reads lines in place.
     {"two lines a tile, odd in all", 3, 5, 14, 64, 20, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1},
@@ -110,6 +112,7 @@ void check(const Shape& s, const Kind& kind, bool every_choice, uint64_t seed) {
     pack_conv(kind.weights, DType::kF32, weights_f32.data(), s.out_c, cg, s.kernel_h, s.kernel_w, s.groups,
               packed.data());
   a.weights = packed.data();
+  if (is_int) a.weight_sum = largest_weight_sum(weights_s8.data(), cg * s.kernel_h * s.kernel_w, s.out_c);
 
   const int64_t pixels = s.batch * a.out_h * a.out_w;
   const DType out = is_int && seed % 2 == 0 ? DType::kU8 : DType::kF32;

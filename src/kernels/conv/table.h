@@ -61,6 +61,13 @@ struct ConvTable {
                                    int64_t step, int64_t row);
   // dw[c][3 * kh + kw] from sums at u[(i * 4 + j) * step + c].
   void (*winograd_filter_gradient)(const float* u, int64_t step, int64_t channels, float* dw);
+  // Transforms of winograd_int8.h; channels are a multiple of 32, of whose blocks of 32 bytes 0 and 2 of each four come
+  // first, then bytes 1 and 3. V[i, j] at v + (i * 6 + j) * step, from the 36 pixels of a tile.
+  void (*winograd_u8_input)(const void* const* pixels, int64_t channels, int16_t* v, int64_t step);
+  // A panel of U[i, j], in pairs of channels (K2N16), at u + (i * 6 + j) * step, from one of 3x3 filters.
+  void (*winograd_s8_filters)(const int8_t* panel, int64_t channels, int16_t* u, int64_t step);
+  // Y, 16 pixels in the order of rows, from M[i, j] at m + (i * 6 + j) * step; columns is a multiple of 16.
+  void (*winograd_s32_output)(const int32_t* m, int64_t step, int64_t columns, int32_t* const* pixels);
 };
 
 }  // namespace lowp::kernels

@@ -10,8 +10,6 @@
 #include "kernels/conv/table.h"
 #include "kernels/conv/winograd_tiles.h"
 #include "kernels/convert/convert.h"
-#include "kernels/gemm/driver.h"
-#include "kernels/gemm/plan.h"
 #include "kernels/select.h"
 
 LOWP_DECLARE_TABLES(ConvTable, conv_table)
@@ -19,14 +17,14 @@ LOWP_DECLARE_TABLES(ConvTable, conv_table)
 namespace lowp::kernels {
 namespace {
 
-constexpr int64_t kPositions = kWinogradPositions, kTaps = 9;
+using Tiles = WinogradTiles<2>;
+using Outputs = WinogradOutputs<2, float>;
+constexpr int64_t kPositions = Tiles::kPositions, kTaps = 9;
 // Tiles that are transformed together: whole tiles of gemm (14 or 6 rows), and enough that 16 matrices of weights,
 // which come from L3 once for all of them, are read at less than 10 GB/s.
 constexpr int64_t kStrip = 56;
 // Output channels whose 16 sums are kept before they are transformed back: 229 KB for a strip.
 constexpr int64_t kColumns = 64;
-// Tiles whose outputs one epilogue takes, from L1.
-constexpr int64_t kFinished = 8;
 // Between the matrices of two positions, whose rows would all fall into one set of the caches otherwise.
 constexpr int64_t kApart = 16;
 
@@ -71,13 +69,13 @@ class StoredFilters {
 
 // How the tiles of all images are divided: strips of tiles, and parts of the output channels, in panels.
 struct Division {
-  WinogradTiles tiles;
+  Tiles tiles;
   int64_t strips, parts;
   int64_t tasks() const { return strips * parts; }
 };
 Division divide(const ConvArgs& a, int threads) {
   Division d{};
-  d.tiles = WinogradTiles::of(a);
+  d.tiles = Tiles::of(a);
   d.strips = ceil_div(d.tiles.count, kStrip);
   d.parts = 1;
   const int64_t workers = threads;
@@ -110,8 +108,7 @@ Layout layout_of(const ConvArgs& a, const Division& d) {
   l.m_step = strip * kColumns + kApart;
   l.m = static_cast<size_t>(kPositions * l.v_step) * sizeof(float);
   l.acc = l.m + static_cast<size_t>(kPositions * l.m_step) * sizeof(float);
-  // One more pixel takes what lies outside the image.
-  l.rows = l.acc + static_cast<size_t>((kFinished * 4 + 1) * kColumns) * sizeof(float);
+  l.rows = l.acc + Outputs::scratch(kColumns);
   l.filters = align64(l.rows + static_cast<size_t>(strip) * sizeof(void*));
   l.copy = l.bytes = l.filters;
   if (transforms_as_it_goes(a, d)) {
@@ -132,11 +129,10 @@ class Worker {
         l_(l),
         table_(LOWP_SELECT_TABLE(conv_table)),
         gemm_(*gemm_table(active_target())),
-        range_(output_range(a.epilogue)),
         zeros_(zeros),
         v_(reinterpret_cast<float*>(scratch)),
         m_(reinterpret_cast<float*>(scratch + l.m)),
-        acc_(reinterpret_cast<float*>(scratch + l.acc)),
+        outputs_(a, kColumns, gemm_.epilogue_f32, scratch + l.acc),
         rows_(reinterpret_cast<const void**>(scratch + l.rows)),
         filters_(filters),
         block_(reinterpret_cast<float*>(scratch + l.filters)),
@@ -158,7 +154,9 @@ class Worker {
         const auto ahead = static_cast<size_t>(std::min(kMost, p1 - next) * panel_);
         multiply(position, p, panels, {weights(last ? 0 : position + 1, next, p), ahead});
       }
-      finish(p * kPanel, panels);
+      outputs_.finish(first, count_, p * kPanel, panels * kPanel, [&](int64_t i, float* const* pixels) {
+        table_.winograd_output(m_ + i * kColumns, l_.m_step, panels * kPanel, pixels);
+      });
     }
   }
 
@@ -180,84 +178,29 @@ class Worker {
 
   void transform_inputs() {
     const int64_t bytes = a_.in_ld * dtype_bits(a_.in_dtype) / 8;
-    WinogradTiles::Place at = d_.tiles.place(first_);
+    Tiles::Place at = d_.tiles.place(first_);
     for (int64_t i = 0; i < count_; ++i, d_.tiles.advance(at)) {
       const void* pixels[kPositions];
-      input_pixels(a_, a_.in, bytes, zeros_, at, pixels);
+      input_pixels<2>(a_, a_.in, bytes, zeros_, at, pixels);
       table_.winograd_input(a_.in_dtype, pixels, a_.in_c, v_ + i * l_.row, l_.v_step, kPanel);
     }
   }
 
   // M[position] = V[position] U[position] for `panels` panels from p on. Meanwhile `next` comes to L2.
   void multiply(int64_t position, int64_t p, int64_t panels, std::span<const float> next) {
-    const TileSet& tiles = *gemm_.f32;
-    const float* v = v_ + position * l_.v_step;
-    for (int64_t i = 0; i < count_; ++i) rows_[i] = v + i * l_.row;
-    int64_t lines = 0;
-    auto for_tiles = [&](auto&& body) {
-      for (int64_t done = 0; done < panels;) {
-        const int np = next_panels(tiles, count_, panels - done);
-        const int64_t parts = ceil_div(count_, tiles.max_rows[np]);
-        for (int64_t i = 0; i < parts; ++i) body(done, np, count_ * i / parts, count_ * (i + 1) / parts);
-        done += np;
-      }
-    };
-    for_tiles([&](int64_t, int, int64_t, int64_t) { lines += a_.in_c; });
-    TileArgs t{};
-    t.rows_stride = count_;
-    t.taps = 1;
-    t.c = a_.in_c;
-    t.b_stride = panel_ * static_cast<int64_t>(sizeof(float));
-    t.acc_ld = kColumns;
-    t.prefetch = next.data();
-    t.prefetch_step = ceil_div(static_cast<int64_t>(next.size_bytes()), lines);
-    float* const m = m_ + position * l_.m_step;
-    for_tiles([&](int64_t done, int np, int64_t begin, int64_t end) {
-      t.rows = rows_ + begin;
-      t.b = weights(position, p + done, p);
-      t.acc = m + begin * kColumns + done * kPanel;
-      tiles.tile[end - begin][np](t);
-      t.prefetch = static_cast<const char*>(t.prefetch) + t.prefetch_step * a_.in_c;
-    });
-  }
-
-  // Outputs of output channels from `column` on, a few neighbouring tiles at a time.
-  void finish(int64_t column, int64_t panels) {
-    const Epilogue& e = a_.epilogue;
-    float* const unused = acc_ + kFinished * 4 * kColumns;
-    EpilogueArgs args{};
-    args.e = &e;
-    args.range = range_;
-    args.acc = acc_;
-    args.acc_ld = kColumns;
-    args.cols = static_cast<int>(std::min(panels * kPanel, a_.out_c - column));
-    args.n0 = column;
-    args.out = static_cast<char*>(a_.out) + column * (dtype_bits(e.out) / 8);
-    if (e.residual != nullptr)
-      args.residual = static_cast<const char*>(e.residual) + column * (dtype_bits(e.residual_dtype) / 8);
-    for (int64_t i = 0; i < count_;) {
-      const WinogradTiles::Place at = d_.tiles.place(first_ + i);
-      const int64_t tiles = std::min({kFinished, count_ - i, d_.tiles.w - at.x});
-      const int64_t oh = at.y * 2, ow = at.x * 2;
-      const int64_t width = std::min(tiles * 2, a_.out_w - ow), height = std::min<int64_t>(2, a_.out_h - oh);
-      for (int64_t j = 0; j < tiles; ++j) {
-        float* pixels[4];
-        for (int64_t k = 0; k < 4; ++k) {
-          const int64_t y = k / 2, x = j * 2 + k % 2;
-          pixels[k] = y < height && x < width ? acc_ + (y * width + x) * kColumns : unused;
-        }
-        table_.winograd_output(m_ + (i + j) * kColumns, l_.m_step, panels * kPanel, pixels);
-      }
-      RowRun runs[2];
-      for (int64_t y = 0; y < height; ++y) {
-        const int64_t pixel = (at.b * a_.out_h + oh + y) * a_.out_w + ow;
-        runs[y] = {width, pixel * a_.out_ld, a_.out_ld, pixel * e.residual_ld, e.residual_ld};
-      }
-      args.runs = runs;
-      args.run_count = static_cast<int>(height);
-      gemm_.epilogue_f32(args);
-      i += tiles;
-    }
+    constexpr auto kBytes = static_cast<int64_t>(sizeof(float));
+    multiply_position({.tiles = gemm_.f32,
+                       .v = v_ + position * l_.v_step,
+                       .count = count_,
+                       .row_bytes = l_.row * kBytes,
+                       .channels = a_.in_c,
+                       .u = weights(position, p, p),
+                       .panels = panels,
+                       .panel_bytes = panel_ * kBytes,
+                       .m = m_ + position * l_.m_step,
+                       .m_ld = kColumns,
+                       .rows = rows_,
+                       .next = {reinterpret_cast<const char*>(next.data()), next.size_bytes()}});
   }
 
   const ConvArgs& a_;
@@ -265,9 +208,9 @@ class Worker {
   const Layout& l_;
   const ConvTable& table_;
   const GemmTable& gemm_;
-  OutputRange range_;
   const void* zeros_;  // a pixel of padding
-  float *v_, *m_, *acc_;
+  float *v_, *m_;
+  Outputs outputs_;
   const void** rows_;
   const float* filters_;
   float* block_;                   // transformed filters of kMost panels

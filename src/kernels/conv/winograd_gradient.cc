@@ -31,7 +31,7 @@ constexpr int64_t kApart = 16;
 int64_t bytes_of(DType dtype) { return dtype_bits(dtype) / 8; }
 
 struct Plan {
-  WinogradTiles tiles;
+  WinogradTiles<2> tiles;
   int64_t slab;                 // tiles
   int64_t panels;               // of input channels
   int64_t v_panel, v_step;      // elements between panels and positions of inputs
@@ -42,7 +42,7 @@ struct Plan {
 Plan plan_of(const ConvWeightGradientArgs& a) {
   const ConvShape& s = a.shape;
   Plan p{};
-  p.tiles = WinogradTiles::of(s);
+  p.tiles = WinogradTiles<2>::of(s);
   p.slab = std::min(round_up(p.tiles.count, kTogether), kSlab);
   p.panels = ceil_div(s.in_c, kPanel);
   p.v_panel = p.slab * kPanel;
@@ -56,9 +56,9 @@ Plan plan_of(const ConvWeightGradientArgs& a) {
   auto floats = [](int64_t n) { return static_cast<size_t>(n) * sizeof(float); };
   // A pixel outside the image, of x or dy.
   take(floats(round_up(std::max(s.in_c, s.out_c), kPanel)));
-  p.v_at = take(floats(kWinogradPositions * p.v_step));
-  p.z_at = take(floats(kWinogradPositions * p.z_step));
-  p.sums_at = take(floats(kWinogradPositions * p.sums_step));
+  p.v_at = take(floats(WinogradTiles<2>::kPositions * p.v_step));
+  p.z_at = take(floats(WinogradTiles<2>::kPositions * p.z_step));
+  p.sums_at = take(floats(WinogradTiles<2>::kPositions * p.sums_step));
   p.bytes = at;
   return p;
 }
@@ -84,7 +84,7 @@ class WeightGradient {
     for (first_ = 0; first_ < p_.tiles.count; first_ += p_.slab) {
       count_ = std::min(p_.slab, p_.tiles.count - first_);
       parallel_for(threads_, ceil_div(count_, kTogether), [&](int64_t i) { transform(i * kTogether); });
-      parallel_for(threads_, kWinogradPositions * chunks, [&](int64_t i) {
+      parallel_for(threads_, WinogradTiles<2>::kPositions * chunks, [&](int64_t i) {
         const int64_t row = i % chunks * kRows;
         multiply(i / chunks, row, std::min(s_.out_c, row + kRows));
       });
@@ -104,13 +104,13 @@ class WeightGradient {
  private:
   // Tiles [tile, tile + kTogether) of the slab.
   void transform(int64_t tile) {
-    WinogradTiles::Place at = p_.tiles.place(first_ + tile);
+    WinogradTiles<2>::Place at = p_.tiles.place(first_ + tile);
     const void* outputs[kTogether * 4];
     std::fill_n(outputs, kTogether * 4, zeros_);
     const int64_t tiles = std::min(kTogether, count_ - tile), pixel = s_.out_c * bytes_of(a_.dy_dtype);
     for (int64_t i = 0; i < tiles; ++i, p_.tiles.advance(at)) {
-      const void* pixels[kWinogradPositions];
-      input_pixels(s_, a_.x, s_.in_c * bytes_of(a_.x_dtype), zeros_, at, pixels);
+      const void* pixels[WinogradTiles<2>::kPositions];
+      input_pixels<2>(s_, a_.x, s_.in_c * bytes_of(a_.x_dtype), zeros_, at, pixels);
       table_.winograd_input(a_.x_dtype, pixels, s_.in_c, v_ + (tile + i) * kPanel, p_.v_step, p_.v_panel);
       for (int64_t k = 0; k < 4; ++k) {
         const int64_t h = at.y * 2 + k / 2, w = at.x * 2 + k % 2;

@@ -29,6 +29,11 @@ struct WideRows {
   static constexpr int kRows[] = {0, 4, 2, 0, 0, 0, 0};
 };
 constexpr TileSet kBF16Wide = make_tiles<StepBF16Wide, WideRows>(kernels::RowForm::kF32);
+// 12 accumulators, 2 of B, 1 of A and a product.
+struct WordRows {
+  static constexpr int kRows[] = {0, 6, 0, 0, 0, 0, 0};
+};
+constexpr TileSet kS16 = make_tiles<StepS16, WordRows>(kernels::RowForm::kS16);
 constexpr TileSet kExact = make_tiles<StepExact, ExactRows>(kernels::RowForm::kWide);
 constexpr TileSet kQuad = make_tiles<StepQuad, QuadRows>(kernels::RowForm::kU8);
 // One or two rows are bound by reading weights: quads leave registers for more panels at a time, and 1 x 4 reads L3 at
@@ -53,6 +58,7 @@ const kernels::GemmTable gemm_kernels = {
     .s8_exact = &kExact,
     .s8_quad = &kQuad,
     .s8_oct = &kOct,
+    .s16 = &kS16,
     .gather = kGather,
     .expand_bf16 = expand_bf16,
     .expand_f16 = expand_f16,

@@ -32,6 +32,10 @@ struct OctRows {
 };
 constexpr TileSet kQuad = make_tiles<StepQuad, IntRows>(kernels::RowForm::kU8);
 constexpr TileSet kOct = make_tiles<StepOct, OctRows>(kernels::RowForm::kU8);
+struct WordRows {
+  static constexpr int kRows[] = {0, 14, 12, 0, 0, 0, 0};
+};
+constexpr TileSet kS16 = make_tiles<StepS16, WordRows>(kernels::RowForm::kS16);
 
 }  // namespace
 
@@ -42,6 +46,7 @@ const kernels::GemmTable gemm_kernels = {
     .s8_exact = &kExact,
     .s8_quad = &kQuad,
     .s8_oct = &kOct,
+    .s16 = &kS16,
     .gather = kGather,
     .expand_bf16 = expand_bf16,
     .expand_f16 = expand_f16,

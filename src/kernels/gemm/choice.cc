@@ -8,6 +8,8 @@ std::string choice_text(const KernelChoice& c) {
   if (c == KernelChoice{}) return "formula";
   std::string text;
   auto add = [&](std::string part) { text += (text.empty() ? "" : " ") + std::move(part); };
+  if (c.algorithm != KernelChoice::Algorithm::kFormula)
+    add(c.algorithm == KernelChoice::Algorithm::kWinograd ? "winograd" : "direct");
   if (c.width != 0) add(fmt::format("tile={}", c.width));
   if (c.loop != KernelChoice::Loop::kFormula)
     add(c.loop == KernelChoice::Loop::kRowsOutside ? "loop=rows" : "loop=columns");

@@ -1,6 +1,7 @@
 // The integer and bf16 dot products of one 16-column panel row, for each target.
 //   splat4(p)           four bytes of A in every lane
 //   dot_u8s8(acc,a,b)   acc += sum of 4 u8 x s8, exact (VNNI targets and emu512)
+//   dot_s16(acc,a,b)    acc += sum of 2 s16 x s16, modulo 2^32 (the same targets)
 //   Part, maddubs, ...  the registers and instructions of the ways without VNNI
 //   add32_into(s, p)    s += p in the register that s is in, not to be reassociated with the next: gcc 12 would add
 //                       products first, keep them and spill sums
@@ -24,6 +25,7 @@ inline I32 load_panel(const int8_t* p) { return {_mm512_loadu_si512(p)}; }
 #if defined(__AVX512VNNI__)
 #define LOWP_HAS_DOT
 inline I32 dot_u8s8(I32 acc, I32 a, I32 b) { return {_mm512_dpbusd_epi32(acc.v, a.v, b.v)}; }
+inline I32 dot_s16(I32 acc, I32 a, I32 b) { return {_mm512_dpwssd_epi32(acc.v, a.v, b.v)}; }
 #else
 // Registers of 16 lanes: the steps without VNNI need so many that they go register by register.
 using Part = __m512i;
@@ -64,6 +66,9 @@ inline I32 load_panel(const int8_t* p) {
 inline I32 dot_u8s8(I32 acc, I32 a, I32 b) {
   return {_mm256_dpbusd_avx_epi32(acc.lo, a.lo, b.lo), _mm256_dpbusd_avx_epi32(acc.hi, a.hi, b.hi)};
 }
+inline I32 dot_s16(I32 acc, I32 a, I32 b) {
+  return {_mm256_dpwssd_avx_epi32(acc.lo, a.lo, b.lo), _mm256_dpwssd_avx_epi32(acc.hi, a.hi, b.hi)};
+}
 #else
 using Part = __m256i;
 constexpr int kParts = 2;
@@ -102,6 +107,14 @@ inline I32 dot_u8s8(I32 acc, I32 a, I32 b) {
       sum += static_cast<int32_t>((ua >> (8 * j)) & 255u) * static_cast<int8_t>((ub >> (8 * j)) & 255u);
     }
     acc.v[i] = static_cast<int32_t>(static_cast<uint32_t>(acc.v[i]) + static_cast<uint32_t>(sum));
+  }
+  return acc;
+}
+inline I32 dot_s16(I32 acc, I32 a, I32 b) {
+  for (int i = 0; i < 16; ++i) {
+    const auto high = static_cast<uint32_t>((a.v[i] >> 16) * (b.v[i] >> 16));
+    const auto low = static_cast<uint32_t>(static_cast<int16_t>(a.v[i]) * static_cast<int16_t>(b.v[i]));
+    acc.v[i] = static_cast<int32_t>(static_cast<uint32_t>(acc.v[i]) + high + low);
   }
   return acc;
 }

@@ -449,6 +449,43 @@ struct StepOct : StepA7<4> {
 };
 #endif
 
+// s16 x s16, two k a step: panels are K2N16. Sums are modulo 2^32.
+struct StepS16 : IntSum {
+  using A = int16_t;
+#if defined(LOWP_HAS_DOT)
+  static constexpr int kLatency = 8;
+#endif
+  static constexpr int kUnroll = kShortSteps > 1 ? 2 : 1;
+  static constexpr int64_t kStep = 2;
+  static constexpr int64_t kBytesB = 64;
+  template <int MR, int NP>
+  [[gnu::always_inline]] static void run(I32 (&acc)[MR][NP], const int16_t* const (&a)[MR], int64_t c, const char* b,
+                                         int64_t b_stride) {
+#if defined(LOWP_HAS_DOT)
+    I32 bv[NP];
+    LOWP_UNROLL for (int p = 0; p < NP; ++p) bv[p] = load_panel(reinterpret_cast<const int8_t*>(b + p * b_stride));
+    LOWP_UNROLL for (int i = 0; i < MR; ++i) {
+      const I32 av = splat4(reinterpret_cast<const uint8_t*>(a[i] + c));
+      LOWP_UNROLL for (int p = 0; p < NP; ++p) acc[i][p] = dot_s16(acc[i][p], av, bv[p]);
+    }
+#else
+    constexpr int kHeld = kParts == 1 ? NP : 1;
+    LOWP_UNROLL for (int p0 = 0; p0 < NP; p0 += kHeld) {
+      Part bv[kHeld][kParts];
+      LOWP_UNROLL for (int p = 0; p < kHeld; ++p) {
+        LOWP_UNROLL for (int h = 0; h < kParts; ++h) bv[p][h] = load_part(b + (p0 + p) * b_stride, h);
+      }
+      LOWP_UNROLL for (int i = 0; i < MR; ++i) {
+        const Part av = splat_part(a[i] + c);
+        LOWP_UNROLL for (int p = 0; p < kHeld; ++p) {
+          LOWP_UNROLL for (int h = 0; h < kParts; ++h) add32_into(part(acc[i][p0 + p], h), madd(av, bv[p][h]));
+        }
+      }
+    }
+#endif
+  }
+};
+
 // Rows::kRows[np] is the highest tile of np panels, 0 for none: what the target's registers hold.
 template <typename Step, typename Rows, int NP, int MR>
 constexpr void add_tiles(TileSet& set) {

@@ -1,5 +1,6 @@
 #include "kernels/gemm/pack.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/status.h"
@@ -196,6 +197,16 @@ void column_sums(const int8_t* src, int64_t ld, bool transposed, int64_t k, int6
     for (int64_t i = 0; i < k; ++i) sum += transposed ? src[j * ld + i] : src[i * ld + j];
     sums[j] = sum;
   }
+}
+
+int64_t largest_weight_sum(const int8_t* src, int64_t k, int64_t n) {
+  int64_t largest = 0;
+  for (int64_t i = 0; i < n; ++i, src += k) {
+    int64_t sum = 0;
+    for (int64_t j = 0; j < k; ++j) sum += src[j] < 0 ? -src[j] : src[j];
+    largest = std::max(largest, sum);
+  }
+  return largest;
 }
 
 void fold_zero_point(const int32_t* bias, const int32_t* sums, int64_t n, DType a_dtype, int32_t a_zero,

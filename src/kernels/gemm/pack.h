@@ -60,6 +60,9 @@ void pack_depthwise(DType dtype, const void* src, int64_t c, int64_t kh, int64_t
 // transposed = true, k = I*KH*KW, n = O, ld = k.
 void column_sums(const int8_t* src, int64_t ld, bool transposed, int64_t k, int64_t n, int32_t* sums);
 
+// The largest sum of |weights| of a column; src as for column_sums, [N, K] without gaps.
+int64_t largest_weight_sum(const int8_t* src, int64_t k, int64_t n);
+
 // bias_s32[n] = bias[n] - zero * sums[n], zero being a_zero for u8 activations and a_zero + 128 for s8 ones, which the
 // kernels read as u8 (xor 0x80). bias may be null. The result is Epilogue::bias_s32 of gemm, conv and depthwise.
 void fold_zero_point(const int32_t* bias, const int32_t* sums, int64_t n, DType a_dtype, int32_t a_zero,

@@ -11,6 +11,7 @@ struct Rows {
 };
 constexpr TileSet kF32 = make_tiles<StepF32, Rows>(kernels::RowForm::kF32);
 constexpr TileSet kS8 = make_tiles<StepDot, Rows>(kernels::RowForm::kU8);
+constexpr TileSet kS16 = make_tiles<StepS16, Rows>(kernels::RowForm::kS16);
 
 }  // namespace
 
@@ -20,6 +21,7 @@ const kernels::GemmTable gemm_kernels = {
     .s8_exact = &kS8,
     .s8_quad = &kS8,
     .s8_oct = &kS8,
+    .s16 = &kS16,
     .gather = kGather,
     .expand_bf16 = expand_bf16,
     .expand_f16 = expand_f16,

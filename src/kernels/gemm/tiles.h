@@ -80,6 +80,7 @@ enum class RowForm : uint8_t {
   kBF16,
   kU8,
   kWide,  // s16: of each four k, (k0, k2, k1, k3)
+  kS16,
 };
 
 struct TileSet {
