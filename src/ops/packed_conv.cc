@@ -1,6 +1,7 @@
 // lowp.Conv: convolution with packed weights and a fused epilogue, channels-last; depthwise layers have their own
 // kernel.
 #include "kernels/conv/winograd.h"
+#include "kernels/conv/winograd_int8.h"
 #include "kernels/depthwise/depthwise.h"
 #include "ops/packed.h"
 #include "ops/reference.h"
@@ -238,7 +239,7 @@ Status lower(LowerContext& ctx) {
     args.choice = ctx.choose(shape_text("conv", args, a, ctx), kernels::conv_candidates(args, threads));
   ctx.set_scratch(fast ? kernels::winograd_scratch(args, threads) : kernels::conv_scratch(args, threads));
   auto* const run = fast ? kernels::winograd : kernels::conv;
-  ctx.emit(kernel_text(fast ? "winograd" : "conv", ctx, args.choice),
+  ctx.emit(kernel_text(fast || kernels::takes_winograd_int8(args) ? "winograd" : "conv", ctx, args.choice),
            [args, run, int8, has_bias, has_residual, threads](const StepArgs& s) {
              kernels::ConvArgs call = args;
              call.in = s.inputs[kPackedX];

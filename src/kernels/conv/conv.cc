@@ -202,12 +202,6 @@ void round_to_bf16(char* to, const char* from, int64_t elements) {
           {.rows = &row, .stride = 1, .count = 1, .taps = 1, .c = elements, .group = 1, .dst = to, .dst_step = 0});
 }
 
-using Algorithm = KernelChoice::Algorithm;
-bool by_winograd(const ConvArgs& a) {
-  if (a.choice.algorithm == Algorithm::kFormula) return winograd_int8_pays(a);
-  return a.choice.algorithm == Algorithm::kWinograd && winograd_int8_fits(a);
-}
-
 void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, int64_t images, char* image, int threads) {
   const auto bytes = static_cast<int64_t>(g.bytes);
   const int padding = padding_byte(a);
@@ -225,6 +219,7 @@ void copy_padded(const ConvArgs& a, const Geometry& g, const char* in, int64_t i
 
 std::vector<KernelChoice> conv_candidates(const ConvArgs& args, int threads) {
   const Geometry g = geometry_of(args);
+  using Algorithm = KernelChoice::Algorithm;
   std::vector<KernelChoice> list = job_candidates(job_of(args, g, g.images), threads);
   if (!winograd_int8_fits(args)) return list;
   if (!winograd_int8_pays(args)) {
@@ -237,7 +232,7 @@ std::vector<KernelChoice> conv_candidates(const ConvArgs& args, int threads) {
 }
 
 size_t conv_scratch(const ConvArgs& args, int threads) {
-  if (by_winograd(args)) return winograd_int8_scratch(args, threads);
+  if (takes_winograd_int8(args)) return winograd_int8_scratch(args, threads);
   const Geometry g = geometry_of(args);
   // The last images of a batch may be fewer and divided otherwise.
   const int64_t last = args.batch % g.images;
@@ -246,7 +241,7 @@ size_t conv_scratch(const ConvArgs& args, int threads) {
 }
 
 void conv(const ConvArgs& a, void* scratch, int threads) {
-  if (by_winograd(a)) return winograd_int8(a, scratch, threads);
+  if (takes_winograd_int8(a)) return winograd_int8(a, scratch, threads);
   const Geometry g = geometry_of(a);
   GemmJob job = job_of(a, g, g.images);
   char* zero = static_cast<char*>(scratch);

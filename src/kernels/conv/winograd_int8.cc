@@ -180,12 +180,19 @@ bool winograd_int8_fits(const ConvArgs& a) {
          a.out_line == 0 && a.in_c % kBlock == 0 && a.weight_sum > 0 && a.weight_sum < kLargestSum / largest;
 }
 
-// Fewer tiles do not pay for transforming the filters (512 channels, 7 x 7 pixels: 0.6 of conv()'s rate); 16 tiles of 256
-// channels do, 1.3x. With VNNI 16 bits have half the rate of 8, and what is gained depends on the CPU: measured only.
+// Fewer tiles do not pay for transforming the filters (512 channels, 7 x 7 pixels: 0.6 of conv()'s rate); 16 tiles of
+// 256 channels do, 1.3x. With VNNI 16 bits have half the rate of 8, and what is gained depends on the CPU: measured
+// only.
 bool winograd_int8_pays(const ConvArgs& a) {
   constexpr int64_t kTilesThatPay = 12;
   return winograd_int8_fits(a) && Tiles::of(a).count >= kTilesThatPay &&
          gemm_table(active_target())->s8_exact->form == RowForm::kWide;
+}
+
+bool takes_winograd_int8(const ConvArgs& a) {
+  using Algorithm = KernelChoice::Algorithm;
+  if (a.choice.algorithm == Algorithm::kFormula) return winograd_int8_pays(a);
+  return a.choice.algorithm == Algorithm::kWinograd && winograd_int8_fits(a);
 }
 
 size_t winograd_int8_scratch(const ConvArgs& a, int threads) {

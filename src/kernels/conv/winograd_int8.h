@@ -24,6 +24,8 @@ namespace lowp::kernels {
 bool winograd_int8_fits(const ConvArgs& args);
 // Whether it does where nothing was measured.
 bool winograd_int8_pays(const ConvArgs& args);
+// Whether it does by the choice in args.
+bool takes_winograd_int8(const ConvArgs& args);
 
 size_t winograd_int8_scratch(const ConvArgs& args, int threads);
 void winograd_int8(const ConvArgs& args, void* scratch, int threads);
