@@ -458,7 +458,8 @@ class Trainer:
 
     @property
     def activation_bytes(self) -> int:
-        """Memory for what lives from a node of a step to another; weights and optimizer states are not part of it."""
+        """Memory for what lives from a node of a step to another and for kernels' scratch; weights and optimizer states
+        are not part of it."""
         return self._programs.arena_bytes
 
     @property
